@@ -1,0 +1,38 @@
+"""Encoder and labels → the classifier that is registered."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from sslcore.artifacts import Ref
+from sslcore.finetuning.classification import FineTuning
+from tasks import runtime
+
+VERSION = 1
+
+
+@task(name="fine-tune", cache_policy=NO_CACHE)
+def fine_tune(config: FineTuning, corpus: Ref, encoder: Ref, seed: int) -> Ref:
+    from sslcore.corpus.shards import Corpus
+    from sslcore.evaluation.figures import curve_figure
+    from sslcore.finetuning import write_finetuned_model
+    from sslcore.models.encoder import Encoder
+
+    here = runtime.current()
+    return runtime.build(
+        "fine-tune",
+        "finetuned_model",
+        VERSION,
+        {**config.model_dump(mode="json"), "seed": seed},
+        {"corpus": corpus, "encoder": encoder},
+        lambda folder, progress, on_metrics: write_finetuned_model(
+            config,
+            Encoder.load(here.store.path(encoder)),
+            Corpus.open(here.store.path(corpus)),
+            folder,
+            seed=seed,
+            device=here.device,
+            progress=progress,
+            on_metrics=on_metrics,
+        ),
+        figures=lambda folder: {"finetuning_curve.png": curve_figure(folder)},
+    )

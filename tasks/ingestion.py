@@ -1,0 +1,26 @@
+"""Raw files → the corpus artefact."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from sslcore.artifacts import Ref, raw_input
+from sslcore.corpus.ingestion import Ingestion
+from sslcore.corpus.ingestion import ingest as write_corpus
+from sslcore.corpus.sources import fingerprint, raw_files
+from tasks import runtime
+
+VERSION = 1
+
+
+@task(name="ingest", cache_policy=NO_CACHE)
+def ingest(config: Ingestion) -> Ref:
+    """Read, clean, deduplicate and split the source. Where its files lie does not name the corpus; their bytes do."""
+    raw = fingerprint(raw_files(config.source))
+    return runtime.build(
+        "ingest",
+        "corpus",
+        VERSION,
+        config.model_dump(mode="json", exclude={"source": {"paths"}}),
+        {"source": raw_input(raw)},
+        lambda folder, progress, _: write_corpus(config, folder, workers=runtime.current().workers, progress=progress),
+    )

@@ -1,0 +1,30 @@
+"""The finished model → a version in the MLflow registry, under an alias."""
+
+from collections.abc import Mapping
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from sslcore.artifacts import Ref
+from tasks import runtime, tracking
+from tasks.tracking import RegisteredVersion
+
+
+def chosen_encoder(report: Ref, encoders: Mapping[str, Ref]) -> Ref:
+    """The encoder the report selected on validation rows; the first one where there were no labels to select by."""
+    from sslcore.evaluation.report import EvaluationReport
+
+    chosen = EvaluationReport.load(runtime.current().store.path(report)).chosen_encoder
+    return encoders[chosen] if chosen else next(iter(encoders.values()))
+
+
+@task(name="register", cache_policy=NO_CACHE)
+def register(model: Ref, report: Ref, name: str, alias: str) -> RegisteredVersion:
+    """The same model twice is one version: only the alias is set again."""
+    from sslcore.evaluation.report import EvaluationReport
+
+    store = runtime.current().store
+    found = EvaluationReport.load(store.path(report))
+    description = f"{found.markdown()}\n\nArtefact `{model}`; `sslcore lineage models:/{name}@{alias}` shows its origin."
+    tags = {"sslcore.verdict": found.verdict.answer, "sslcore.report": str(report)}
+    return tracking.register(store.manifest(model), name, alias, description, tags)
