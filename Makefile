@@ -33,3 +33,7 @@ setup: .venv/.complete
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+lock:  ## write down the versions installed now
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/^\(torch==.*\)+cpu$$/\1/' | LC_ALL=C sort -f; } > .lock.new
+	mv .lock.new requirements.lock

@@ -1,6 +1,7 @@
 """The whole story: raw text → corpus → tokenizer → encoders → what they brought → classifier → registry."""
 
 from prefect import flow
+from tasks.summary import JobResult, summarise
 
 from flows.job import Job
 from tasks.evaluation import evaluate
@@ -8,13 +9,12 @@ from tasks.finetuning import fine_tune
 from tasks.ingestion import ingest
 from tasks.pretraining import pretrain
 from tasks.registration import chosen_encoder, register
-from tasks.summary import JobResult, summarise
 from tasks.tokenization import encode, tokenize
 from tasks.tracking import HOOKS, open_flow_run
 
 
 @flow(name="end-to-end", log_prints=False, **HOOKS)
-def end_to_end(job: Job = Job()) -> JobResult:  # noqa: B008 - frozen, and what the form shows as defaults
+def end_to_end(job: Job = Job()) -> JobResult:
     """Clean a corpus, pretrain encoders on it, measure what they bring, register the classifier."""
     open_flow_run(job.name, job.model_dump(mode="json"))
     corpus = ingest(job.corpus)

@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import FilesSource, InstalledDocumentation
-from sslcore.errors import UserError
 from sslcore.evaluation.config import Evaluation
 from sslcore.finetuning.classification import FineTuning
 from sslcore.objectives.autoencoder import DenoisingAutoencoder
@@ -16,6 +14,8 @@ from sslcore.objectives.registry import Objective
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.tokenization.registry import Tokenization
 from sslcore.tokenization.words import Words
+
+from sslcore.errors import UserError
 
 
 class Registration(BaseModel):
@@ -37,12 +37,16 @@ class Job(BaseModel):
         description="Names the MLflow experiment and the registered model.",
         pattern=r"^[A-Za-z0-9][\w.-]*$",
     )
-    corpus: Ingestion = Field(Ingestion(source=InstalledDocumentation()), description="What to read, and how to clean it.")
+    corpus: Ingestion = Field(
+        Ingestion(source=InstalledDocumentation()), description="What to read, and how to clean it."
+    )
     tokenization: Tokenization = Field(Words(), description="How text becomes ids.")
     objectives: tuple[Objective, ...] = Field(
         (SkipGram(), DenoisingAutoencoder()), min_length=1, description="One encoder is pretrained by each."
     )
-    evaluation: Evaluation = Field(Evaluation(), description="What is measured to tell whether pretraining was worth it.")
+    evaluation: Evaluation = Field(
+        Evaluation(), description="What is measured to tell whether pretraining was worth it."
+    )
     finetuning: FineTuning = Field(FineTuning(), description="How the classifier is trained.")
     registration: Registration = Field(Registration(), description="Where the classifier is registered.")
     seed: int = Field(0, ge=0, description="The one seed every other is derived from.")
@@ -60,21 +64,28 @@ def job_from_file(path: str, overrides: tuple[str, ...] = ()) -> Job:
         raise UserError(f"{path} is not YAML: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds a {type(tree).__name__}; expected `field: value` lines, as in configs/")
-    return validated(tree, overrides, path)
+    return parsed(Job, tree, overrides, path)
 
 
 def job_from_source(path: str, text: str, label: str, overrides: tuple[str, ...] = ()) -> Job:
     """The default job on the user's own file, folder, glob or URL."""
     name = "".join(c if c.isalnum() else "-" for c in Path(path.rstrip("/*")).name.split(".")[0]).strip("-").lower()
     source = FilesSource(paths=(path,), text=text, label=label)
-    return validated({"name": name or "corpus", "corpus": {"source": source.model_dump(mode="json")}}, overrides, path)
+    tree = {"name": name or "corpus", "corpus": {"source": source.model_dump(mode="json")}}
+    return parsed(Job, tree, overrides, path)
 
 
-def validated(tree: dict[str, Any], overrides: tuple[str, ...], where: str) -> Job:
+def deployment_parameters(path: str) -> dict[str, Any]:
+    """A build step of prefect.yaml: the whole content of a configuration, so that the form shows every value."""
+    return {"job": job_from_file(path).model_dump(mode="json")}
+
+
+def parsed(annotation: Any, tree: dict[str, Any], overrides: tuple[str, ...], where: str) -> Any:
+    """The tree with its overrides as a checked configuration. Raises UserError naming each wrong field."""
     for override in overrides:
         _set(tree, override)
     try:
-        return Job.model_validate(tree)
+        return TypeAdapter(annotation).validate_python(tree)
     except ValidationError as error:
         raise UserError(f"{where}: {said(error)}") from error
 
@@ -93,7 +104,9 @@ def _set(tree: dict[str, Any], override: str) -> None:
     """Set `a.b=c` in place: c is read as YAML; a number in the path is a place in a list."""
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(f"--set {override!r}: write it as field=value, for instance --set seed=3 or --set corpus.workers=2")
+        raise UserError(
+            f"--set {override!r}: write it as field=value, for instance --set seed=3 or --set corpus.workers=2"
+        )
     *parents, last = path.split(".")
     here: Any = tree
     for part in parents:

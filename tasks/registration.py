@@ -25,6 +25,8 @@ def register(model: Ref, report: Ref, name: str, alias: str) -> RegisteredVersio
 
     store = runtime.current().store
     found = EvaluationReport.load(store.path(report))
-    description = f"{found.markdown()}\n\nArtefact `{model}`; `sslcore lineage models:/{name}@{alias}` shows its origin."
+    description = (
+        f"{found.markdown()}\n\nArtefact `{model}`; `sslcore lineage models:/{name}@{alias}` shows its origin."
+    )
     tags = {"sslcore.verdict": found.verdict.answer, "sslcore.report": str(report)}
     return tracking.register(store.manifest(model), name, alias, description, tags)

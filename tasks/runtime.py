@@ -48,6 +48,7 @@ def current() -> Runtime:
 class StepReport(NamedTuple):
     """What happened to one step, for whoever watches the flow from the same process."""
 
+    name: str
     kind: str
     key: str
     reused: bool
@@ -105,7 +106,7 @@ def build(
     manifest = store.manifest(ref)
     log.info("%s %s%s", ref, "reused" if reused else f"made in {manifest.seconds:.1f} s", _brief(manifest.summary))
     tracking.record(manifest, reused=reused, figures=figures)
-    report = StepReport(kind, ref.key, reused, time.perf_counter() - started, manifest.summary)
+    report = StepReport(step, kind, ref.key, reused, time.perf_counter() - started, manifest.summary)
     for tell in finished:
         tell(report)
     return ref

@@ -1,8 +1,8 @@
 """MLflow: the notebook beside the store. The store is the truth; everything here can be written again from it.
 
-One MLflow run per artefact key, found again by tag: a retry continues it, a reuse leaves a tag, and a run that could not
-be recorded because MLflow was away is recorded the next time its artefact is used. One parent run per flow run, closed
-by the flow's hooks and by nothing else, so a failed or cancelled flow leaves nothing RUNNING.
+One MLflow run per artefact key, found again by tag: a retry continues it, a reuse leaves a tag, and a run that could
+not be recorded because MLflow was away is recorded the next time its artefact is used. One parent run per flow run,
+closed by the flow's hooks and by nothing else, so a failed or cancelled flow leaves nothing RUNNING.
 
 With `tasks/served_model.py`, which MLflow itself loads, the only module that imports mlflow.
 """
@@ -376,7 +376,18 @@ def _requirements() -> list[str]:
     """What a fresh environment needs to serve a model, at the versions it was made with."""
     from importlib.metadata import version
 
-    names = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "tokenizers", "safetensors", "rjieba", "numba", "mlflow")
+    names = (
+        "mlflow",
+        "numba",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pydantic",
+        "rjieba",
+        "safetensors",
+        "tokenizers",
+        "torch",
+    )
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
@@ -397,7 +408,8 @@ def register(model: Manifest, name: str, alias: str, description: str, tags: Map
         )
     with contextlib.suppress(MlflowException):  # it exists already
         client().create_registered_model(name, description="Made by sslcore; each version's page says from what.")
-    known = [v for v in client().search_model_versions(f"name = '{name}'") if v.tags.get("sslcore.digest") == model.digest]
+    versions = client().search_model_versions(f"name = '{name}'")
+    known = [version for version in versions if version.tags.get("sslcore.digest") == model.digest]
     if known:
         version = known[0]
     else:

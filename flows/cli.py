@@ -1,0 +1,354 @@
+"""The command line. Imports nothing heavy until a command knows what it needs, so that `--help` answers at once."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sslcore.errors import UserError
+
+app = typer.Typer(
+    help="Turns unlabelled text and a few labels into a registered encoder and classifier, "
+    "and says with numbers whether the pretraining was worth it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+store_app = typer.Typer(help="What has been made: list it, verify every byte, remove what is no longer used.")
+app.add_typer(store_app, name="store", no_args_is_help=True)
+
+Store = Annotated[Path, typer.Option("--store", envvar="SSLCORE_STORE", help="Folder of all artefacts.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
+Text = Annotated[str, typer.Option("--text", help="Column of the text; found by itself when there is no doubt.")]
+Label = Annotated[str, typer.Option("--label", help="Column of the label; @folder or @file for the name of either.")]
+Set = Annotated[list[str], typer.Option("--set", help="Change a field of the configuration: a.b=c. Repeatable.")]
+Model = Annotated[str, typer.Argument(help="A folder, an artefact key, or models:/name@alias.")]
+STORE = Path("store")
+NO_SETTINGS: list[str] = []
+
+
+def main() -> None:
+    """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 the user's mistake."""
+    try:
+        app(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except Exception as error:
+        sys.exit(_explained(error))
+
+
+def _explained(error: Exception) -> int:
+    """Print one error as a person wants it; the exit code."""
+    from click.exceptions import ClickException
+
+    if isinstance(error, ClickException):
+        error.show()
+        return 2
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if os.environ.get("SSLCORE_DEBUG"):
+        raise error
+    print(f"failed: {type(error).__name__}: {error}\n(SSLCORE_DEBUG=1 shows where)", file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def _here(store: Path) -> Iterator[None]:
+    """Point this process, and those it starts, at the store."""
+    os.environ["SSLCORE_STORE"] = str(store.expanduser().absolute())
+    yield
+
+
+def _say(as_json: bool, value: Any, lines: list[str]) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=str) if as_json else "\n".join(lines))
+
+
+# -- the job and its steps ---------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="CONFIG.yaml, or a path of your text: file, folder, glob or URL.")],
+    text: Text = "",
+    label: Label = "",
+    settings: Set = NO_SETTINGS,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """The whole job: corpus, tokenizer, encoders, evaluation, classifier, registry, verdict."""
+    from flows.server import prefect_server
+
+    with _here(store), prefect_server():
+        from flows import running
+        from flows.job import job_from_file, job_from_source
+
+        is_configuration = source.endswith((".yaml", ".yml"))
+        if is_configuration and (text or label):
+            raise UserError(
+                "--text and --label belong to a path of text; in a configuration they are corpus.source.text"
+            )
+        job = (
+            job_from_file(source, tuple(settings))
+            if is_configuration
+            else job_from_source(source, text, label, tuple(settings))
+        )
+        from flows.end_to_end import end_to_end
+
+        result, steps = running.run_flow(end_to_end, {"job": job}, quiet=as_json)
+        _say(as_json, {**result.model_dump(mode="json"), **running.accounted(steps)}, running.story(result, steps))
+
+
+def _step(flow_name: str, parameters: dict[str, Any], store: Path, as_json: bool) -> None:
+    from importlib import import_module
+
+    from flows import running
+    from flows.server import prefect_server
+
+    with _here(store), prefect_server():
+        step = getattr(import_module(f"flows.{flow_name}"), flow_name)
+        ref, steps = running.run_flow(step, parameters, quiet=as_json)
+        said = running.described(ref)
+        _say(as_json, said, running.lines_of(said, steps))
+
+
+@app.command()
+def ingest(
+    path: Annotated[str, typer.Argument(help="File, folder, glob or URL.")],
+    text: Text = "",
+    label: Label = "",
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Read, clean, deduplicate and split text into a corpus."""
+    from sslcore.corpus.ingestion import Ingestion
+    from sslcore.corpus.sources import FilesSource
+
+    corpus = Ingestion(source=FilesSource(paths=(path,), text=text, label=label))
+    _step("ingestion", {"corpus": corpus}, store, as_json)
+
+
+@app.command()
+def tokenize(
+    corpus: Annotated[str, typer.Argument(help="A path of text, or the key of a corpus.")],
+    kind: Annotated[str, typer.Option(help="words, jieba_words, bpe, word_piece or unigram.")] = "words",
+    settings: Set = NO_SETTINGS,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Fit a tokenizer on a corpus and report how it fits, by language."""
+    from sslcore.tokenization.registry import Tokenization
+
+    from flows.job import parsed
+
+    spec = parsed(Tokenization, {"kind": kind}, tuple(settings), "tokenize")
+    _step("tokenization", {"corpus": corpus, "tokenization": spec}, store, as_json)
+
+
+@app.command()
+def pretrain(
+    corpus: Annotated[str, typer.Argument(help="A path of text, or the key of a corpus or an encoded corpus.")],
+    objective: Annotated[str, typer.Option(help="skip_gram or denoising_autoencoder.")] = "skip_gram",
+    seed: int = 0,
+    settings: Set = NO_SETTINGS,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Train an encoder by one self-supervised objective."""
+    from sslcore.objectives.registry import Objective
+
+    from flows.job import parsed
+
+    spec = parsed(Objective, {"kind": objective}, tuple(settings), "pretrain")
+    _step("pretraining", {"corpus": corpus, "objective": spec, "seed": seed}, store, as_json)
+
+
+@app.command()
+def evaluate(
+    source: Annotated[str, typer.Argument(help="A path of text, or the key of an encoder.")],
+    label: Label = "",
+    text: Text = "",
+    seed: int = 0,
+    settings: Set = NO_SETTINGS,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Measure what pretraining brought: a label-efficiency table and a verdict."""
+    from sslcore.evaluation.config import Evaluation
+
+    from flows.job import parsed
+
+    config = parsed(Evaluation, {}, tuple(settings), "evaluate")
+    parameters = {"source": source, "text": text, "label": label, "evaluation": config, "seed": seed}
+    _step("evaluation", parameters, store, as_json)
+
+
+@app.command()
+def finetune(
+    source: Annotated[str, typer.Argument(help="A path of labelled text, or the key of an encoder.")],
+    label: Label = "",
+    text: Text = "",
+    seed: int = 0,
+    settings: Set = NO_SETTINGS,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Train a classifier on an encoder."""
+    from sslcore.finetuning.classification import FineTuning
+
+    from flows.job import parsed
+
+    config = parsed(FineTuning, {}, tuple(settings), "finetune")
+    parameters = {"source": source, "text": text, "label": label, "finetuning": config, "seed": seed}
+    _step("finetuning", parameters, store, as_json)
+
+
+# -- servers -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server and UI.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow server and UI.")] = 5000,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Start Prefect, MLflow and a worker on this machine, and deploy prefect.yaml."""
+    with _here(store):
+        from flows.screen import shown
+        from tasks import runtime, services
+
+        with shown(quiet=as_json):
+            services_up = services.up(
+                runtime.current().home,
+                store=store.expanduser().absolute(),
+                prefect_port=prefect_port,
+                mlflow_port=mlflow_port,
+                progress=runtime.as_progress("up"),
+            )
+        lines = [f"Prefect UI  {services_up.prefect_url}", f"MLflow UI   {services_up.mlflow_url}"]
+        _say(as_json, services_up.model_dump(mode="json"), [*lines, "`sslcore down` stops both and the worker."])
+
+
+@app.command()
+def down(store: Store = STORE, as_json: Json = False) -> None:
+    """End what `up` started, and nothing else."""
+    with _here(store):
+        from tasks import runtime, services
+
+        stopped = services.down(runtime.current().home)
+        _say(as_json, {"stopped": stopped}, [f"stopped {name}" for name in stopped] or ["nothing was running"])
+
+
+# -- looking and using -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(
+    path: Annotated[str, typer.Argument(help="File, folder, glob or URL.")],
+    text: Text = "",
+    label: Label = "",
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Look at a sample of the text and say what is there, what is wrong and how to mend it."""
+    from sslcore.corpus.doctor import examine
+    from sslcore.corpus.sources import FilesSource
+
+    diagnosis = examine(FilesSource(paths=(path,), text=text, label=label))
+    _say(as_json, diagnosis.model_dump(mode="json"), diagnosis.lines())
+
+
+@app.command()
+def encode(
+    model: Model,
+    file: Annotated[str, typer.Argument(help="Text, one a line, or a table; standard input when left out.")] = "-",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file of text and vector.")] = Path(
+        "vectors.parquet"
+    ),
+    text: Text = "",
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Write the vector of each text to a Parquet file."""
+    with _here(store):
+        from flows import using
+
+        said = using.encode(model, file, text, output)
+        _say(as_json, said, [f"{said['texts']:,} vectors of {said['dimensions']} numbers in {said['output']}"])
+
+
+@app.command()
+def predict(
+    model: Model,
+    file: Annotated[str, typer.Argument(help="Text, one a line, or a table; standard input when left out.")] = "-",
+    text: Text = "",
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Print the label of each text, with its probability."""
+    with _here(store):
+        from flows import using
+
+        rows = using.predict(model, file, text)
+        _say(as_json, {"predictions": rows}, [f"{r['label']}\t{r['probability']:.3f}\t{r['text']}" for r in rows])
+
+
+@app.command()
+def lineage(model: Model, store: Store = STORE, as_json: Json = False) -> None:
+    """Walk from a model back to the hashes of the raw files."""
+    with _here(store):
+        from flows import using
+
+        tree, lines = using.lineage(model)
+        _say(as_json, tree, lines)
+
+
+@store_app.command("list")
+def store_list(store: Store = STORE, as_json: Json = False) -> None:
+    """Every artefact, oldest first."""
+    from sslcore.artifacts import ArtifactStore
+
+    found = ArtifactStore(store).manifests()
+    lines = [f"{m.created}  {sum(f.bytes for f in m.files.values()) / 1e6:9.1f} MB  {m.kind}/{m.key}" for m in found]
+    value = {"artefacts": [m.model_dump(mode="json", exclude={"files"}) for m in found]}
+    _say(as_json, value, lines or [f"the store {store} is empty; `sslcore run` fills it"])
+
+
+@store_app.command("verify")
+def store_verify(store: Store = STORE, as_json: Json = False) -> None:
+    """Read every byte again and compare. Exit code 1 if anything differs."""
+    from sslcore.artifacts import ArtifactStore
+
+    opened = ArtifactStore(store)
+    problems = opened.verify()
+    lines = [f"{p.ref} {p.file}: {p.what}" for p in problems]
+    value = {"problems": [{"artefact": str(p.ref), "file": p.file, "what": p.what} for p in problems]}
+    _say(as_json, value, lines or [f"{len(opened.manifests())} artefacts, every byte as it was written"])
+    if problems:
+        raise typer.Exit(1)
+
+
+@store_app.command("gc")
+def store_gc(
+    days: Annotated[float, typer.Option(help="Remove what has not been used for this long.")] = 30.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Remove artefacts unused for --days that no newer or registered one needs, and what killed runs left."""
+    with _here(store):
+        from sslcore.artifacts import ArtifactStore
+        from tasks.tracking import registered_artifacts
+
+        gone = ArtifactStore(store).gc(unused_days=days, keep=registered_artifacts(), dry_run=dry_run)
+        verb = "would remove" if dry_run else "removed"
+        _say(as_json, {"removed": gone, "dry_run": dry_run}, [f"{verb} {n}" for n in gone] or ["nothing to remove"])

@@ -1,0 +1,19 @@
+"""One step alone: raw text → corpus."""
+
+from prefect import flow
+from sslcore.corpus.ingestion import Ingestion
+
+from sslcore.artifacts import Ref
+from tasks.ingestion import ingest
+from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
+
+
+@flow(name="ingestion", **HOOKS)
+def ingestion(corpus: Ingestion) -> Ref:
+    """Read, clean, deduplicate and split text.
+
+    Args:
+        corpus: What to read, and how to clean it.
+    """
+    open_flow_run(DEFAULT_EXPERIMENT, corpus.model_dump(mode="json"))
+    return ingest(corpus)

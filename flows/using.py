@@ -1,0 +1,132 @@
+"""What the command line does with a model: find it, encode, predict, trace it. No flow, no server."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sslcore.artifacts import MANIFEST, Manifest, Ref
+from sslcore.errors import UserError
+from tasks import runtime
+
+TEXTS_AT_ONCE = 8192
+
+
+def model_folder(model: str) -> Path:
+    """The folder that a person means by a folder, an artefact key or a registry URI."""
+    if model.startswith("models:/"):
+        from tasks.tracking import model_folder as registered_folder
+
+        return registered_folder(model)
+    if Path(model).is_dir():
+        return Path(model)
+    store = runtime.current().store
+    return store.path(store.resolve(model))
+
+
+def model_ref(model: str) -> Ref:
+    """The artefact behind a model. Raises UserError for a folder that is not an artefact."""
+    if model.startswith("models:/"):
+        from tasks.tracking import registered
+
+        return registered(model)
+    if (Path(model) / MANIFEST).is_file():
+        return Manifest.model_validate_json((Path(model) / MANIFEST).read_bytes()).ref
+    if Path(model).is_dir():
+        raise UserError(f"{model} holds no {MANIFEST}: it is not an artefact of a store, so nothing tells its origin")
+    return runtime.current().store.resolve(model)
+
+
+def texts_of(file: str, column: str) -> Iterator[list[str]]:
+    """Batches of texts: lines of standard input, or the documents of anything `ingest` can read."""
+    if file == "-":
+        batch = []
+        for line in sys.stdin:
+            batch.append(line.rstrip("\n"))
+            if len(batch) == TEXTS_AT_ONCE:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+        return
+    from sslcore.corpus.sources import FilesSource, RawDocument, raw_files, read_documents
+
+    source = FilesSource(paths=(file,), text=column, document="line")
+    batch = []
+    for raw in raw_files(source):
+        for document in read_documents(source, raw):
+            # A row without text still gets its row in the output.
+            batch.append(document.text if isinstance(document, RawDocument) else "")
+            if len(batch) == TEXTS_AT_ONCE:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def encode(model: str, file: str, column: str, output: Path) -> dict[str, Any]:
+    """Write text and vector of every row to `output`; the file appears only when it is whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import sslcore
+
+    encoder = sslcore.load(model_folder(model))
+    if not hasattr(encoder, "encode"):
+        encoder = encoder.encoder
+    schema = pa.schema([("text", pa.string()), ("vector", pa.list_(pa.float32(), encoder.dimensions))])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    count = 0
+    try:
+        with pq.ParquetWriter(unfinished, schema) as writer:
+            for texts in texts_of(file, column):
+                vectors = pa.FixedSizeListArray.from_arrays(
+                    pa.array(encoder.encode(texts).reshape(-1)), encoder.dimensions
+                )
+                writer.write_table(pa.table([pa.array(texts, pa.string()), vectors], schema=schema))
+                count += len(texts)
+        unfinished.rename(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return {"output": str(output), "texts": count, "dimensions": encoder.dimensions}
+
+
+def predict(model: str, file: str, column: str) -> list[dict[str, Any]]:
+    """Label and probability of each text."""
+    import sslcore
+
+    classifier = sslcore.load(model_folder(model))
+    if not hasattr(classifier, "probabilities"):
+        raise UserError(f"{model} is an encoder, which has no labels; `sslcore encode` gives its vectors")
+    rows = []
+    for texts in texts_of(file, column):
+        probabilities = classifier.probabilities(texts)
+        best = probabilities.argmax(axis=1)
+        for text, place, row in zip(texts, best, probabilities, strict=True):
+            rows.append({"text": text, "label": classifier.labels[place], "probability": float(row[place])})
+    return rows
+
+
+def lineage(model: str) -> tuple[dict[str, Any], list[str]]:
+    """Every artefact behind the model, nearest first, and the raw files at the end of the walk."""
+    import pyarrow.parquet as pq
+
+    store = runtime.current().store
+    found = store.lineage(model_ref(model))
+    lines, raw = [], []
+    for manifest in found:
+        lines.append(f"{manifest.ref}  {manifest.created}  {manifest.digest[:16]}…")
+        lines += [f"    {role}: {source}  {source.digest[:16]}…" for role, source in sorted(manifest.inputs.items())]
+        if "sources.parquet" in manifest.files:
+            raw += pq.read_table(store.path(manifest.ref) / "sources.parquet").to_pylist()
+    lines.append(f"{len(raw):,} raw files")
+    lines += [f"    {row['sha256'][:16]}…  {row['bytes']:>12,}  {row['name']}" for row in raw[:10]]
+    if len(raw) > 10:
+        lines.append(f"    … {len(raw) - 10:,} more; --json lists them all")
+    tree = {
+        "model": model,
+        "artefacts": [m.model_dump(mode="json", include={"kind", "key", "digest", "version", "inputs"}) for m in found],
+        "raw_files": raw,
+    }
+    return tree, lines
