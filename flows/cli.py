@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-store_app = typer.Typer(help="What has been made: list it, verify every byte, remove what is no longer used.")
+store_app = typer.Typer(help="List, verify and clean up what has been made.")
 app.add_typer(store_app, name="store", no_args_is_help=True)
 
 Store = Annotated[Path, typer.Option("--store", envvar="SSLCORE_STORE", help="Folder of all artefacts.")]
@@ -84,27 +84,28 @@ def run(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """The whole job: corpus, tokenizer, encoders, evaluation, classifier, registry, verdict."""
-    from flows.server import prefect_server
-
-    with _here(store), prefect_server():
-        from flows import running
+    """The whole job, from raw text to the registry and a verdict."""
+    with _here(store):
         from flows.job import job_from_file, job_from_source
+        from flows.server import prefect_server
+        from sslcore.corpus.sources import raw_files
 
         is_configuration = source.endswith((".yaml", ".yml"))
         if is_configuration and (text or label):
-            raise UserError(
-                "--text and --label belong to a path of text; in a configuration they are corpus.source.text"
-            )
+            raise UserError("--text and --label belong to a path of text; a configuration has corpus.source.text")
         job = (
             job_from_file(source, tuple(settings))
             if is_configuration
             else job_from_source(source, text, label, tuple(settings))
         )
-        from flows.end_to_end import end_to_end
+        raw_files(job.corpus.source)  # a wrong path is said at once, before a server is started
+        with prefect_server():
+            from flows import running
+            from flows.end_to_end import end_to_end
 
-        result, steps = running.run_flow(end_to_end, {"job": job}, quiet=as_json)
-        _say(as_json, {**result.model_dump(mode="json"), **running.accounted(steps)}, running.story(result, steps))
+            result, steps = running.run_flow(end_to_end, {"job": job}, quiet=as_json)
+            said = {**result.model_dump(mode="json"), **running.accounted(steps)}
+            _say(as_json, said, running.story(result, steps))
 
 
 def _step(flow_name: str, parameters: dict[str, Any], store: Path, as_json: bool) -> None:
@@ -144,7 +145,7 @@ def tokenize(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """Fit a tokenizer on a corpus and report how it fits, by language."""
+    """Fit a tokenizer on a corpus; report how it fits."""
     from sslcore.tokenization.registry import Tokenization
 
     from flows.job import parsed
@@ -181,7 +182,7 @@ def evaluate(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """Measure what pretraining brought: a label-efficiency table and a verdict."""
+    """Measure what pretraining brought, and say the verdict."""
     from sslcore.evaluation.config import Evaluation
 
     from flows.job import parsed
@@ -221,7 +222,7 @@ def up(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """Start Prefect, MLflow and a worker on this machine, and deploy prefect.yaml."""
+    """Start Prefect, MLflow, a worker and the deployments."""
     with _here(store):
         from flows.screen import shown
         from tasks import runtime, services
@@ -259,7 +260,7 @@ def doctor(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """Look at a sample of the text and say what is there, what is wrong and how to mend it."""
+    """Say what a text is, what is wrong and how to mend it."""
     from sslcore.corpus.doctor import examine
     from sslcore.corpus.sources import FilesSource
 

@@ -23,7 +23,7 @@ def finetuning(
     """Train a classifier on an encoder.
 
     Args:
-        source: Key of an encoder in the store, or a path of labelled text (the default encoder is then pretrained first).
+        source: Key of an encoder in the store, or a path of labelled text (the default encoder is pretrained first).
         text: For a path: the column of the text; empty to find it.
         label: For a path: the column of the label.
         finetuning: How the classifier is trained.

@@ -1,4 +1,4 @@
-"""The parameters of the main job: one model, which is the YAML file, the Prefect form and the command line's `--set`."""
+"""The parameters of the main job: one model for the YAML file, the Prefect form and the command line's `--set`."""
 
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,7 @@ class Job(BaseModel):
     objectives: tuple[Objective, ...] = Field(
         (SkipGram(), DenoisingAutoencoder()), min_length=1, description="One encoder is pretrained by each."
     )
-    evaluation: Evaluation = Field(
-        Evaluation(), description="What is measured to tell whether pretraining was worth it."
-    )
+    evaluation: Evaluation = Field(Evaluation(), description="How it is measured whether pretraining was worth it.")
     finetuning: FineTuning = Field(FineTuning(), description="How the classifier is trained.")
     registration: Registration = Field(Registration(), description="Where the classifier is registered.")
     seed: int = Field(0, ge=0, description="The one seed every other is derived from.")
@@ -104,9 +102,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
     """Set `a.b=c` in place: c is read as YAML; a number in the path is a place in a list."""
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(
-            f"--set {override!r}: write it as field=value, for instance --set seed=3 or --set corpus.workers=2"
-        )
+        raise UserError(f"--set {override!r}: write it as field=value, for instance --set seed=3")
     *parents, last = path.split(".")
     here: Any = tree
     for part in parents:

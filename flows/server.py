@@ -27,7 +27,10 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "0",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-CLIENT_SETTINGS = {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "WARNING"}
+CLIENT_SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the screen is ours; the server still gets every line
+}
 
 
 @contextlib.contextmanager

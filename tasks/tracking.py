@@ -59,7 +59,13 @@ def _client(uri: str) -> "MlflowClient":
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     import mlflow
 
-    for chatty in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client", "mlflow.utils"):
+    for chatty in (
+        "alembic",
+        "mlflow.store.db.utils",
+        "mlflow.tracking._model_registry.client",
+        "mlflow.utils",
+        "mlflow.system_metrics",
+    ):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient(uri)
