@@ -86,9 +86,10 @@ def run(
 ) -> None:
     """The whole job, from raw text to the registry and a verdict."""
     with _here(store):
+        from sslcore.corpus.sources import raw_files
+
         from flows.job import job_from_file, job_from_source
         from flows.server import prefect_server
-        from sslcore.corpus.sources import raw_files
 
         is_configuration = source.endswith((".yaml", ".yml"))
         if is_configuration and (text or label):
