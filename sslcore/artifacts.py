@@ -3,9 +3,9 @@
     store/<kind>/<key>/manifest.json and the files it lists
 
 The *key* is a hash of what was asked (kind, step version, spec, digests of the inputs) and is known before the work;
-the *digest* is a hash of what came out. A step that depends on an artefact names its digest, so two ways to the same bytes
-share everything to their right. Writing happens in `.building-<key>` under a lock; the manifest is written last, then
-the folder is renamed: a killed job leaves a building folder, never half an artefact.
+the *digest* is a hash of what came out. A step that depends on an artefact names its digest, so two ways to the same
+bytes share everything to their right. Writing happens in `.building-<key>` under a lock; the manifest is written last,
+then the folder is renamed: a killed job leaves a building folder, never half an artefact.
 
 This is the only module that names or places files of the store.
 """
@@ -83,7 +83,7 @@ class Ensured(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing `verify` found wrong."""
+    """One thing `verify` found wrong. The digest of `ref` is empty when the manifest cannot be read."""
 
     ref: Ref
     file: str
@@ -156,7 +156,8 @@ class ArtifactStore:
             started = time.perf_counter()
             summary = dict(build(building) or {})
             contracts.check_folder(kind, building)
-            files = hash_files({p.relative_to(building).as_posix(): p for p in _files_under(building)})
+            files = hash_files(_files_under(building))
+            assert MANIFEST not in files, f"the step that makes {kind} wrote a {MANIFEST}; that name is the store's"
             manifest = Manifest(
                 kind=kind,
                 key=key,
@@ -166,7 +167,7 @@ class ArtifactStore:
                 inputs=dict(inputs),
                 files=files,
                 summary=summary,
-                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
                 seconds=round(time.perf_counter() - started, 3),
             )
             _write_durably(building / MANIFEST, manifest.model_dump_json(indent=1))
@@ -175,20 +176,18 @@ class ArtifactStore:
             return Ensured(manifest.ref, False)
 
     def _reuse(self, kind: str, key: str) -> Ref | None:
-        """The artefact if it is whole as far as names and sizes tell; sets one that is not aside for rebuilding."""
+        """The artefact if it is whole as far as names and sizes tell, marked as used now; else None."""
         folder = self._folder(kind, key)
         try:
             manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        except (FileNotFoundError, ValueError):
+            sizes = {name: path.stat().st_size for name, path in _files_under(folder).items()}
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: the manifest is damaged
             return None
-        intact = all(
-            (folder / name).is_file() and (folder / name).stat().st_size == entry.bytes
-            for name, entry in manifest.files.items()
-        )
-        if not intact:
+        except OSError as error:
+            raise self._cannot_use(error) from error
+        if any(sizes.get(name) != entry.bytes for name, entry in manifest.files.items()):
             return None
-        with contextlib.suppress(OSError):  # a read-only store can still be used
-            os.utime(folder / MANIFEST)  # last use, for gc
+        self._mark_used(folder)
         return manifest.ref
 
     @contextlib.contextmanager
@@ -197,58 +196,86 @@ class ArtifactStore:
         building = self.root / kind / f".building-{key}"
         try:
             building.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / kind / f".lock-{key}")
+            lock = self._lock(kind, key)
             try:
                 lock.acquire(timeout=0)
             except LockTimeout:
                 waiting()
                 lock.acquire()
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise self._cannot_use(error) from error
         try:
             shutil.rmtree(building, ignore_errors=True)  # what a killed attempt left
-            shutil.rmtree(building.with_name(f".damaged-{key}"), ignore_errors=True)
-            if not self._reuse(kind, key) and self._folder(kind, key).exists():
-                self._folder(kind, key).rename(building.with_name(f".damaged-{key}"))
-                shutil.rmtree(building.with_name(f".damaged-{key}"))
-            building.mkdir()
+            if not self._reuse(kind, key):
+                self._discard(kind, key)
+                building.mkdir()
             yield building
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM) and (
-                error.filename is None or str(error.filename).startswith(str(self.root))
-            ):
-                raise self._cannot_write(error) from error
+        except UserError:
+            raise
+        except Exception as error:
+            if _is_full(error, self.root) or (isinstance(error, OSError) and self._is_refused(error)):
+                raise self._cannot_use(error) from error
             raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
             lock.release()
 
-    def _cannot_write(self, error: OSError) -> StoreError:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    def _discard(self, kind: str, key: str) -> None:
+        """Take an artefact away, its name first, so that nobody ever sees half of it. Its lock must be held."""
+        discarded = self.root / kind / f".discarded-{key}"
+        shutil.rmtree(discarded, ignore_errors=True)  # left by a process killed right here
+        if self._folder(kind, key).exists():
+            self._folder(kind, key).rename(discarded)
+            shutil.rmtree(discarded)
+
+    def _is_refused(self, error: OSError) -> bool:
+        if error.errno == errno.EFBIG:  # a limit on the size of one file: of the file system, or `ulimit -f`
+            return True
+        return error.errno in _REFUSED and error.filename is not None and Path(error.filename).is_relative_to(self.root)
+
+    def _cannot_use(self, error: Exception) -> StoreError:
+        if _is_full(error, self.root):
             return StoreError(
                 f"no space left for the store {self.root}: free some (`sslcore store gc` removes what is no longer "
                 "used) or choose another place with --store. Nothing half-written remains; what was finished is kept."
             )
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         return StoreError(
-            f"cannot write the store {self.root}: {reason}. Choose a folder you may write with --store FOLDER."
+            f"cannot use the store {self.root}: {reason}. Choose a folder you may read and write with --store FOLDER."
         )
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     def path(self, ref: Ref) -> Path:
-        """The folder of an artefact. Raises StoreError if it is not here."""
+        """The folder of an artefact, marked as used now. Raises StoreError if these bytes are not here."""
+        self.manifest(ref)
         folder = self._folder(ref.kind, ref.key)
-        if not (folder / MANIFEST).is_file():
-            raise StoreError(f"the store {self.root} has no {ref}; run the step that makes it again")
+        self._mark_used(folder)
         return folder
 
     def manifest(self, ref: Ref) -> Manifest:
-        return Manifest.model_validate_json((self.path(ref) / MANIFEST).read_bytes())
+        """What is known of an artefact. Raises StoreError if it is not here, damaged, or now holds other bytes."""
+        try:
+            manifest = Manifest.model_validate_json((self._folder(ref.kind, ref.key) / MANIFEST).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreError(f"the store {self.root} has no {ref}; run the step that makes it again") from None
+        except ValueError as error:
+            raise StoreError(
+                f"the manifest of {ref} in {self.root} is damaged; run the step that makes it again"
+            ) from error
+        if manifest.digest != ref.digest:
+            raise StoreError(
+                f"{ref} in {self.root} was built again and is no longer {ref.digest[:12]} but {manifest.digest[:12]}; "
+                "run the steps that use it again"
+            )
+        return manifest
 
     def manifests(self) -> list[Manifest]:
-        """Every artefact, oldest first."""
-        found = [Manifest.model_validate_json(p.read_bytes()) for p in self.root.glob(f"*/[!.]*/{MANIFEST}")]
+        """Every artefact whose manifest can be read, oldest first; `verify` reports the others."""
+        found = []
+        for path in self._folders():
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                found.append(Manifest.model_validate_json((path / MANIFEST).read_bytes()))
         return sorted(found, key=lambda m: (m.created, m.kind, m.key))
 
     def resolve(self, name: str) -> Ref:
@@ -269,78 +296,143 @@ class ArtifactStore:
         raise UserError(f"the store {self.root} has no artefact {name!r}; `sslcore store list` shows what is there")
 
     def lineage(self, ref: Ref) -> list[Manifest]:
-        """The artefact and everything it was made from, each once, nearest first."""
-        ordered: dict[str, Manifest] = {}
+        """The artefact and everything it was made from, each once, nearest first.
+
+        Raises StoreError when a link of the chain is gone from the store.
+        """
+        ordered: dict[Ref, Manifest] = {}
         waiting = [ref]
         while waiting:
             current = waiting.pop(0)
-            if current.kind == "raw" or str(current) in ordered:
-                continue
-            manifest = self.manifest(current)
-            ordered[str(current)] = manifest
-            waiting.extend(manifest.inputs.values())
+            if current.kind != "raw" and current not in ordered:
+                ordered[current] = self._holding(current)
+                waiting.extend(ordered[current].inputs.values())
         return list(ordered.values())
+
+    def _holding(self, ref: Ref) -> Manifest:
+        """The artefact, or another with the same bytes: whatever was made from the one was made from the other."""
+        try:
+            return self.manifest(ref)
+        except StoreError:
+            for other in self.manifests():
+                if (other.kind, other.digest) == (ref.kind, ref.digest):
+                    return other
+            raise
 
     # -- keeping -------------------------------------------------------------------------------------------------
 
     def verify(self) -> list[Problem]:
-        """Read every byte again; report files that are missing, changed or not listed, and inputs that are gone."""
-        problems = []
+        """Read every byte again; report what is missing, changed or not listed, and inputs that are gone."""
         manifests = self.manifests()
-        present = {m.ref.digest for m in manifests}
+        readable = {(m.kind, m.key) for m in manifests}
+        problems = [
+            Problem(Ref(kind=path.parent.name, key=path.name, digest=""), MANIFEST, "is missing or damaged")
+            for path in self._folders()
+            if (path.parent.name, path.name) not in readable
+        ]
+        present = {m.digest for m in manifests}
         for manifest in manifests:
-            folder = self._folder(manifest.kind, manifest.key)
-            here = {p.relative_to(folder).as_posix(): p for p in _files_under(folder) if p.name != MANIFEST}
-            listed = {name: path for name, path in here.items() if name in manifest.files}
-            for name, entry in hash_files(listed).items():
-                if entry != manifest.files[name]:
-                    problems.append(Problem(manifest.ref, name, "its bytes are not those that were written"))
-            problems += [Problem(manifest.ref, n, "is missing") for n in sorted(set(manifest.files) - set(here))]
-            problems += [Problem(manifest.ref, n, "is not in the manifest") for n in sorted(set(here) - set(listed))]
-            if digest_of(manifest.files) != manifest.digest:
-                problems.append(Problem(manifest.ref, MANIFEST, "its digest does not match its list of files"))
-            if artifact_key(manifest.kind, manifest.version, manifest.spec, manifest.inputs) != manifest.key:
-                problems.append(Problem(manifest.ref, MANIFEST, "its key does not match its spec and inputs"))
-            for role, source in manifest.inputs.items():
-                if source.kind != "raw" and source.digest not in present:
-                    problems.append(Problem(manifest.ref, MANIFEST, f"its input {role} ({source}) is not in the store"))
+            said = [*self._verify_files(manifest), *_verify_names(manifest, present)]
+            problems += [Problem(manifest.ref, file, what) for file, what in said]
         return problems
+
+    def _verify_files(self, manifest: Manifest) -> Iterator[tuple[str, str]]:
+        here = _files_under(self._folder(manifest.kind, manifest.key))
+        for name in sorted(here.keys() | manifest.files.keys() - {MANIFEST}):
+            if name not in here:
+                yield name, "is missing"
+            elif name in manifest.files:
+                try:
+                    if hash_files({name: here[name]})[name] != manifest.files[name]:
+                        yield name, "its bytes are not those that were written"
+                except OSError as error:
+                    yield name, f"cannot be read: {error.strerror}"
+            elif name != MANIFEST:
+                yield name, "is not in the manifest"
 
     def gc(self, *, unused_days: float, keep: frozenset[Ref] = frozenset(), dry_run: bool = False) -> list[str]:
         """Remove building folders nobody holds, and artefacts unused for that long that nothing newer or kept needs.
 
-        Returns the folders removed (or, with `dry_run`, those that would be), relative to the store.
+        Returns the folders removed (or, with `dry_run`, those that would be), relative to the store. What another
+        process is building is left alone.
         """
-        manifests = {str(m.ref): m for m in self.manifests()}
+        manifests = {m.ref: m for m in self.manifests()}
         horizon = time.time() - unused_days * 86_400
-        roots = [
-            m.ref
-            for m in manifests.values()
-            if (self.path(m.ref) / MANIFEST).stat().st_mtime >= horizon or m.ref in keep
+        waiting = [ref for ref in manifests if ref in keep or self._last_use(ref) >= horizon]
+        needed: set[Ref] = set()
+        while waiting:
+            if (ref := waiting.pop()) in manifests and ref not in needed:
+                needed.add(ref)
+                waiting.extend(manifests[ref].inputs.values())
+        artifacts = [(ref.kind, ref.key, str(ref)) for ref in manifests if ref not in needed]
+        leftovers = [
+            (path.parent.name, path.name.rpartition("-")[2], f"{path.parent.name}/{path.name}")
+            for pattern in (".building-*", ".discarded-*")
+            for path in self.root.glob(f"[!.]*/{pattern}")
         ]
-        needed = {str(m.ref) for root in roots for m in self.lineage(root)}
-        unused = [f"{m.kind}/{m.key}" for name, m in manifests.items() if name not in needed]
-        abandoned = [p.relative_to(self.root).as_posix() for p in self.root.glob("*/.[bd]*-*") if self._is_free(p)]
-        if not dry_run:
-            for name in unused + abandoned:
-                shutil.rmtree(self.root / name)
-        return sorted(unused + abandoned)
+        removed = []
+        for kind, key, name in artifacts + leftovers:
+            try:
+                with self._lock(kind, key).acquire(timeout=0):
+                    removed.append(name)
+                    if dry_run:
+                        continue
+                    if name.endswith(f"/{key}"):
+                        self._discard(kind, key)
+                    else:
+                        shutil.rmtree(self.root / name, ignore_errors=True)
+            except LockTimeout:
+                continue  # being built right now
+            except OSError as error:
+                raise self._cannot_use(error) from error
+        return sorted(removed)
 
-    def _is_free(self, leftover: Path) -> bool:
-        lock = FileLock(leftover.with_name(f".lock-{leftover.name.rpartition('-')[2]}"))
-        try:
-            lock.acquire(timeout=0)
-        except LockTimeout:
-            return False
-        lock.release()
-        return True
+    # -- places --------------------------------------------------------------------------------------------------
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self.root.glob("[!.]*/[!.]*") if path.is_dir())
 
-def _files_under(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file())
+    def _lock(self, kind: str, key: str) -> FileLock:
+        return FileLock(self.root / kind / f".lock-{key}")
+
+    def _last_use(self, ref: Ref) -> float:
+        return (self._folder(ref.kind, ref.key) / MANIFEST).stat().st_mtime
+
+    def _mark_used(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):  # a read-only store can still be used
+            os.utime(folder / MANIFEST)
+
+
+def _verify_names(manifest: Manifest, present: set[str]) -> Iterator[tuple[str, str]]:
+    """What the manifest says against itself and against the artefacts that are there."""
+    if digest_of(manifest.files) != manifest.digest:
+        yield MANIFEST, "its digest does not match its list of files"
+    if artifact_key(manifest.kind, manifest.version, manifest.spec, manifest.inputs) != manifest.key:
+        yield MANIFEST, "its key does not match its spec and inputs"
+    for role, source in manifest.inputs.items():
+        if source.kind != "raw" and source.digest not in present:
+            yield MANIFEST, f"its input {role} ({source}, {source.digest[:12]}) is not in the store"
+
+
+def _files_under(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def _is_full(error: Exception, root: Path) -> bool:
+    """Whether the disk of the store is full. Only Python and Arrow set errno; the Rust writers of safetensors and
+    tokenizers say it in words, and numpy says how many items it wrote."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    said = str(error)
+    if "No space left on device" in said:
+        return True
+    return isinstance(error, OSError) and "requested and" in said and shutil.disk_usage(root).free < 2**20
 
 
 def _write_durably(path: Path, text: str) -> None:
