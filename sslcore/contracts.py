@@ -49,6 +49,7 @@ VOCABULARY = pa.schema(
 )
 FIT = pa.schema(
     [
+        pa.field("split", pa.string(), nullable=False),  # train, validation: the second shows what it has not seen
         pa.field("language", pa.string(), nullable=False),
         pa.field("documents", pa.int64(), nullable=False),
         pa.field("characters", pa.int64(), nullable=False),

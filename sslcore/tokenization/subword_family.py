@@ -1,0 +1,133 @@
+"""Tokenization by pieces of words, trained and run by Hugging Face `tokenizers`; nothing of theirs is written again."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from sslcore.errors import UserError
+from sslcore.progress import Progress
+from sslcore.tokenization.batching import batched
+from sslcore.tokenization.engine import SPECIAL_TOKENS, Encoded, Engine, Fitted
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+class SubwordTokenization(BaseModel):
+    """What the kinds that make pieces of words have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocabulary_size: int = Field(
+        default=16_000,
+        ge=512,
+        le=1_000_000,
+        description="At most this many tokens, the five special ones included.",
+    )
+    lowercase: bool = Field(default=False, description="Write everything in lower case first.")
+
+    def untrained(self) -> "tokenizers.Tokenizer":
+        """Normalizer, pre-tokenizer, an empty model, decoder."""
+        raise NotImplementedError
+
+    def trainer(self) -> Any:
+        """The trainer from `tokenizers.trainers`, special tokens first."""
+        raise NotImplementedError
+
+    def fit(self, texts: Iterable[str], progress: Progress) -> Fitted:
+        """Train, then read the texts once more to count every token."""
+        with tempfile.TemporaryDirectory(prefix="sslcore-") as folder:
+            repeatable = texts if iter(texts) is not texts else _kept_on_disk(texts, Path(folder) / "texts.arrow")
+            tokenizer = self.untrained()
+            tokenizer.train_from_iterator(_checked(batched(repeatable)), self.trainer())
+            engine = SubwordEngine(tokenizer)
+            counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
+            for batch in batched(repeatable):
+                counts += np.bincount(engine.encode(batch, ends=False).ids, minlength=len(counts))
+        counts[: len(SPECIAL_TOKENS)] = 0
+        if not counts.any():
+            raise UserError(
+                "there is nothing to make a vocabulary of: the training texts are empty. Check the text column and "
+                "the filters (dropped.parquet says what was left out and why)."
+            )
+        vocabulary = tokenizer.get_vocab()
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        assert len(tokens) == len(counts)
+        assert tuple(tokens[: len(SPECIAL_TOKENS)]) == SPECIAL_TOKENS
+        return Fitted(tokens, counts, engine)
+
+    def restore(self, tokens: list[str], file: Path) -> Engine:
+        from tokenizers import Tokenizer
+
+        return SubwordEngine(Tokenizer.from_file(str(file)))
+
+
+class SubwordEngine:
+    """Pieces of words through a `tokenizers.Tokenizer`."""
+
+    def __init__(self, tokenizer: "tokenizers.Tokenizer") -> None:
+        self._tokenizer = tokenizer
+        # "[MASK]" typed by somebody into a text is six characters, not a mask.
+        self._tokenizer.encode_special_tokens = True
+
+    def encode(self, texts: Sequence[str], *, ends: bool) -> Encoded:
+        from sslcore.tokenization.segments import utf8
+
+        utf8(texts)  # says which text is not one
+        run = self._tokenizer.encode_batch if ends else self._tokenizer.encode_batch_fast
+        encodings = run(list(texts), add_special_tokens=False)
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(encoding) for encoding in encodings], out=offsets[1:])
+        count = int(offsets[-1])
+        ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32, count)
+        if not ends:
+            return Encoded(ids, offsets, None)
+        spans = chain.from_iterable(chain.from_iterable(e.offsets) for e in encodings)
+        return Encoded(ids, offsets, np.fromiter(spans, np.int64, 2 * count)[1::2])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def words(self, text: str) -> list[str]:
+        normalizer, splitter = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        written = normalizer.normalize_str(text) if normalizer else text
+        return [written[start:end] for _, (start, end) in splitter.pre_tokenize_str(written)]
+
+    def huggingface(self) -> "tokenizers.Tokenizer":
+        return self._tokenizer
+
+
+def _checked(batches: Iterator[list[str]]) -> Iterator[list[str]]:
+    from sslcore.tokenization.segments import utf8
+
+    for batch in batches:
+        utf8(batch)
+        yield batch
+
+
+class _kept_on_disk:  # noqa: N801 (a function in all but that its result is iterated twice)
+    """Texts that can be had once, written to a temporary file so that they can be had again."""
+
+    def __init__(self, texts: Iterable[str], file: Path) -> None:
+        import pyarrow as pa
+
+        from sslcore.tokenization.segments import utf8
+
+        self._file = file
+        schema = pa.schema([("text", pa.large_string())])
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            for batch in batched(texts):
+                utf8(batch)
+                writer.write(pa.record_batch([pa.array(batch, pa.large_string())], schema=schema))
+
+    def __iter__(self) -> Iterator[str]:
+        import pyarrow as pa
+
+        with pa.OSFile(str(self._file)) as source, pa.ipc.open_stream(source) as reader:
+            for batch in reader:
+                yield from batch.column(0).to_pylist()

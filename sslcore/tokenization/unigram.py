@@ -1,0 +1,37 @@
+"""A unigram language model over pieces (Kudo 2018, as in SentencePiece): the most probable segmentation wins."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sslcore.tokenization.engine import SPECIAL_TOKENS, UNKNOWN_ID
+from sslcore.tokenization.subword_family import SubwordTokenization
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+class Unigram(SubwordTokenization):
+    """Pieces chosen by likelihood, ▁ where a space stood. Needs no spaces: a good choice for Chinese and Japanese."""
+
+    kind: Literal["unigram"] = "unigram"
+
+    def untrained(self) -> "tokenizers.Tokenizer":
+        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+        tokenizer = Tokenizer(models.Unigram())
+        lower = [normalizers.Lowercase()] if self.lowercase else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *lower])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(behavior="isolated")]
+        )
+        tokenizer.decoder = decoders.Metaspace()
+        return tokenizer
+
+    def trainer(self) -> Any:
+        from tokenizers import trainers
+
+        return trainers.UnigramTrainer(
+            vocab_size=self.vocabulary_size,
+            special_tokens=list(SPECIAL_TOKENS),
+            unk_token=SPECIAL_TOKENS[UNKNOWN_ID],
+            show_progress=False,
+        )
