@@ -1,0 +1,1 @@
+"""Pretext objectives, one file each; `registry` is the only list."""

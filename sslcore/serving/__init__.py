@@ -1,0 +1,1 @@
+"""From a folder back to something that encodes or predicts."""

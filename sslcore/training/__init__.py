@@ -1,0 +1,1 @@
+"""Learners, the loop that runs them, and pretraining from end to end."""

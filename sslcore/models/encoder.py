@@ -1,0 +1,149 @@
+"""Text to vector: a tokenizer and a network, saved together without pickle.
+
+The network is a torch module with `forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]`: the token
+ids of B texts one after another, text b being ids[offsets[b]:offsets[b + 1]]. A text without known tokens gives zeros.
+Which module it is follows from the objective's configuration, so `encoder.json` and the weights are all there is to load.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from sslcore.errors import UserError
+from sslcore.models.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
+
+    from sslcore.tokenization.tokenizer import Tokenizer
+
+DESCRIPTION = "encoder.json"
+WEIGHTS = "weights.safetensors"
+FORMAT = 1  # raised when an older sslcore could not read what we write
+
+LayerGroups = list[tuple[str, list[str]]]
+
+
+class Network(Protocol):
+    """What an objective's network offers beside being a torch module."""
+
+    dimensions: int
+
+    def layer_groups(self) -> LayerGroups:
+        """(name, its parameters' names) from input to output, every parameter in exactly one."""
+
+
+class Encoder:
+    """Encodes texts; made by `pretrain` or `load`."""
+
+    def __init__(self, tokenizer: "Tokenizer", network: Any, objective: dict[str, Any], seed: int) -> None:
+        self.tokenizer = tokenizer
+        self.network = network.eval()
+        self.objective = objective
+        self.seed = seed
+
+    @property
+    def dimensions(self) -> int:
+        return self.network.dimensions
+
+    def __repr__(self) -> str:
+        return (
+            f"Encoder({self.objective['kind']}, {self.dimensions} dimensions, "
+            f"{self.tokenizer.vocabulary_size} tokens in the vocabulary)"
+        )
+
+    def encode(self, texts: Sequence[str], *, batch_size: int = 4096) -> np.ndarray:
+        """float32 [n, dimensions], one row a text; zeros for a text without known words."""
+        if isinstance(texts, str):
+            raise UserError("encode takes a list of texts, a single string was given; write encode([text])")
+        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        for start in range(0, len(texts), batch_size):
+            batch = list(texts[start : start + batch_size])
+            vectors[start : start + len(batch)] = self.encode_ids(*self.tokenizer.encode_batch(batch))
+        return vectors
+
+    def encode_ids(self, ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """float32 [B, dimensions] of the B texts whose ids lie between consecutive offsets [B + 1]."""
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        with torch.inference_mode():
+            ids_N = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
+            offsets_B = torch.from_numpy(np.asarray(offsets, dtype=np.int64)).to(device)
+            return self.network(ids_N, offsets_B).cpu().numpy()
+
+    def layer_groups(self) -> LayerGroups:
+        """(name, its parameters' names) from input to output: what freezing policies choose from."""
+        return self.network.layer_groups()
+
+    def fresh(self, generator: torch.Generator) -> "Encoder":
+        """The same architecture and tokenizer with new random weights: the from-scratch contender."""
+        from sslcore.objectives.registry import parse_objective
+
+        network = parse_objective(self.objective).network(self.tokenizer, generator)
+        return Encoder(self.tokenizer, network, self.objective, self.seed)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights.safetensors, encoder.json and the tokenizer's files."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self.network, folder / WEIGHTS)
+        description = {"format": FORMAT, "objective": self.objective, "seed": self.seed, "dimensions": self.dimensions}
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        self.tokenizer.save(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Encoder":
+        """Read what `save` wrote. Raises UserError naming the file, the tensor or the version that does not fit."""
+        from sslcore.objectives.registry import parse_objective
+        from sslcore.tokenization.tokenizer import Tokenizer
+
+        folder = Path(folder)
+        description = read_description(folder / DESCRIPTION)
+        tokenizer = Tokenizer.load(folder)
+        network = parse_objective(description["objective"]).network(tokenizer, torch.Generator().manual_seed(0))
+        load_weights(network, folder / WEIGHTS)
+        return cls(tokenizer, network, description["objective"], description["seed"])
+
+    def to_keyed_vectors(self) -> "KeyedVectors":
+        """gensim KeyedVectors of the words (special tokens left out), with their counts.
+
+        Raises UserError for an encoder whose tokens have no vectors of their own.
+        """
+        if not hasattr(self.network, "word_vectors"):
+            raise UserError(
+                f"an encoder of kind {self.objective['kind']!r} has vectors of texts, not of words: use encode(texts), "
+                "or pretrain with a word objective such as skip_gram"
+            )
+        from gensim.models import KeyedVectors
+
+        first = self.tokenizer.first_word_id
+        keyed = KeyedVectors(self.dimensions)
+        keyed.add_vectors(self.tokenizer.tokens[first:], self.network.word_vectors()[first:])
+        for token, count in zip(self.tokenizer.tokens[first:], self.tokenizer.counts[first:].tolist(), strict=True):
+            keyed.set_vecattr(token, "count", count)
+        return keyed
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The fields of an encoder.json; UserError when it is missing, damaged or from a newer sslcore."""
+    try:
+        description = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} holds no encoder: {path.name} is missing") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); copy or train the encoder again") from error
+    fields = {"format": int, "objective": dict, "seed": int}
+    for name, kind in fields.items():
+        if not isinstance(description, dict) or not isinstance(description.get(name), kind):
+            raise UserError(
+                f"{path}: field {name!r} is missing or not {kind.__name__}; copy or train the encoder again"
+            )
+    if description["format"] > FORMAT:
+        raise UserError(
+            f"{path} has format {description['format']}, this sslcore reads up to {FORMAT}: update sslcore to load it"
+        )
+    return description

@@ -1,0 +1,42 @@
+"""Static word vectors; the vector of a text is the weighted mean of its words' vectors.
+
+With SIF weights a / (a + p(word)) (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings",
+section 3) frequent words count less; with weight 1 it is the plain mean. Special tokens, the unknown token among them,
+weigh 0. The weights belong to the model and are saved with it, so serving pools exactly as evaluation did.
+"""
+
+import numpy as np
+import torch
+
+from sslcore.models.bags import SMALLEST, bag_sums, bag_totals
+
+SIF_A = 1e-3  # the paper's choice; its results are flat between 1e-4 and 1e-2
+
+
+def sif_weights(counts: np.ndarray, a: float = SIF_A) -> np.ndarray:
+    """float32 [V]: a / (a + p) with p the share of each token among all; 0 for tokens that never occur."""
+    frequencies = counts / max(1, counts.sum())
+    return np.where(counts > 0, a / (a + frequencies), 0.0).astype(np.float32)
+
+
+class WordVectors(torch.nn.Module):
+    """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for a text without known words."""
+
+    weights: torch.Tensor
+
+    def __init__(self, pooling_weights: np.ndarray, dimensions: int) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.vectors = torch.nn.Parameter(torch.empty(len(pooling_weights), dimensions))
+        self.register_buffer("weights", torch.from_numpy(pooling_weights.astype(np.float32)))
+
+    def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
+        totals_B1 = bag_totals(self.weights[ids_N], offsets_B)
+        return bag_sums(self.vectors, ids_N, offsets_B, self.weights) / totals_B1.clamp_min(SMALLEST)
+
+    def word_vectors(self) -> np.ndarray:
+        """float32 [V, dimensions], one row a token id."""
+        return self.vectors.detach().cpu().numpy()
+
+    def layer_groups(self) -> list[tuple[str, list[str]]]:
+        return [("vectors", ["vectors"])]

@@ -1,0 +1,136 @@
+"""A denoising autoencoder over bags of words: delete words of a text, and say from the rest which words it had.
+
+Vincent, Larochelle, Bengio, Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders"
+(section 2.3: the corruption); the loss is the multinomial log-likelihood of Liang, Krishnan, Hoffman, Jebara 2018,
+"Variational Autoencoders for Collaborative Filtering", equation 2.
+
+Wants: documents of some length, tens of thousands of them. Requires: nothing else.
+Relation: learns vectors of texts, where skip-gram learns vectors of words; order within a text is not used.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from sslcore.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from sslcore.models.bag_autoencoder import BagEncoder
+    from sslcore.models.encoder import Encoder
+    from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.tokenizer import Tokenizer
+    from sslcore.training.learner import TorchLearner
+
+
+class Bags(NamedTuple):
+    """A batch of B documents: the corrupted texts, and the clean bags as a sparse matrix."""
+
+    ids: np.ndarray  # int64 [N]: the tokens that were not deleted
+    offsets: np.ndarray  # int64 [B + 1]
+    bag_documents: np.ndarray  # int64 [M]: row of each entry of the clean bags
+    bag_words: np.ndarray  # int64 [M]: token id
+    bag_counts: np.ndarray  # float32 [M]
+    tokens: int
+    begin: float
+    end: float
+
+
+class DenoisingAutoencoder(BaseModel):
+    """Text vectors by restoring the words of a text from a part of them (denoising autoencoder over bags of words)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="Denoising autoencoder")
+
+    kind: Literal["denoising_autoencoder"] = "denoising_autoencoder"
+    dimensions: int = Field(128, ge=1, le=4096, description="Length of a text's vector.")
+    hidden: int = Field(256, ge=1, le=8192, description="Width of the layer between words and vector.")
+    deletion: float = Field(
+        0.5, ge=0, lt=1, description="Share of a text's different words that are hidden from the encoder."
+    )
+    reconstructed_words: int = Field(8192, ge=2, description="How many of the most frequent words are to be restored.")
+    epochs: int = Field(5, ge=1, le=1000, description="Passes over the corpus.")
+    batch_size: int = Field(256, ge=1, le=65536, description="Documents in a step.")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0.")
+
+    def check(self, corpus: "EncodedCorpus", device: str) -> None:
+        known = int((corpus.tokenizer.counts[corpus.tokenizer.first_word_id :] > 0).sum())
+        if known < 2:
+            raise UserError(
+                f"denoising_autoencoder needs a vocabulary of at least 2 different words, this corpus has {known}: "
+                "give more text or lower the tokenizer's minimum_count"
+            )
+
+    def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "BagEncoder":
+        from sslcore.models.bag_autoencoder import BagEncoder
+
+        return BagEncoder(inverse_document_frequencies(tokenizer), self.hidden, self.dimensions, generator)
+
+    def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Bags]:
+        """Documents in a new order each epoch; those without a known word are left out."""
+        offsets, first = np.asarray(corpus.document_offsets), corpus.tokenizer.first_word_id
+        documents = np.flatnonzero(np.diff(offsets) > 0)
+        total, done = len(documents) * self.epochs, 0
+        for _ in range(self.epochs):
+            order = generator.permutation(documents)
+            for start in range(0, len(order), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                ids, rows = gather(corpus.ids, offsets, chosen)
+                tokens, known = len(ids), ids >= first
+                ids, rows = ids[known].astype(np.int64), rows[known]
+                keys, entry, counts = np.unique(
+                    rows * corpus.tokenizer.vocabulary_size + ids, return_inverse=True, return_counts=True
+                )
+                kept = (generator.random(len(keys)) >= self.deletion)[entry]
+                yield Bags(
+                    ids[kept],
+                    np.searchsorted(rows[kept], np.arange(len(chosen) + 1)),
+                    keys // corpus.tokenizer.vocabulary_size,
+                    keys % corpus.tokenizer.vocabulary_size,
+                    counts.astype(np.float32),
+                    tokens,
+                    done / total,
+                    (done + len(chosen)) / total,
+                )
+                done += len(chosen)
+
+    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+        import torch
+
+        from sslcore.objectives._bag_reconstruction import BagReconstruction
+        from sslcore.training.learner import TorchLearner
+        from sslcore.training.schedules import warmup_cosine
+
+        words = most_frequent(encoder.tokenizer, self.reconstructed_words)
+        loss = BagReconstruction(encoder.network, words, encoder.tokenizer.vocabulary_size, generator).to(device)
+        optimizer = torch.optim.Adam(loss.parameters(), fused=True)
+        return TorchLearner(encoder, loss, [optimizer], warmup_cosine(self.learning_rate))
+
+
+def gather(ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(ids int32 [N], row int64 [N]): the tokens of these documents one after another, and which of them each is of."""
+    lengths = offsets[documents + 1] - offsets[documents]
+    rows = np.repeat(np.arange(len(documents)), lengths)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return ids[np.repeat(offsets[documents], lengths) + within], rows
+
+
+def most_frequent(tokenizer: "Tokenizer", n: int) -> np.ndarray:
+    """int64: the ids of the n most frequent words, most frequent first, ties by id; special tokens are no words."""
+    counts = np.array(tokenizer.counts, dtype=np.int64)
+    counts[: tokenizer.first_word_id] = 0
+    order = np.argsort(-counts, kind="stable")[:n]
+    return order[counts[order] > 0]
+
+
+def inverse_document_frequencies(tokenizer: "Tokenizer") -> np.ndarray:
+    """float32 [V]: how telling a token is, from its count c among n: log(1 + n / c) / log(1 + n); special tokens 0.
+
+    Counts of tokens stand in for counts of documents, which the tokenizer does not keep; the two rank words alike.
+    """
+    counts = np.array(tokenizer.counts, dtype=np.float64)
+    counts[: tokenizer.first_word_id] = 0
+    total = max(2.0, counts.sum())
+    return np.where(counts > 0, np.log1p(total / np.maximum(counts, 1)) / np.log1p(total), 0.0).astype(np.float32)

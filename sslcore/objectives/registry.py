@@ -1,0 +1,35 @@
+"""The pretext objectives: the only list. A new one is one new file here and its name in the union below.
+
+What an objective is made of stands in `ObjectiveSeam` (seam.py) and in docs/objectives.md.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sslcore.errors import UserError
+from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
+from sslcore.objectives.skip_gram import SkipGram
+
+AnyObjective = SkipGram | DenoisingAutoencoder
+Objective = Annotated[AnyObjective, Field(discriminator="kind")]
+
+DEFAULT_OBJECTIVES: tuple[AnyObjective, ...] = (SkipGram(), DenoisingAutoencoder())
+"""What a job pretrains when nothing is said."""
+
+OBJECTIVE: TypeAdapter[Objective] = TypeAdapter(Objective)
+
+
+def parse_objective(description: dict[str, Any]) -> AnyObjective:
+    """The objective that a dictionary describes. Raises UserError naming the field that is wrong."""
+    try:
+        return OBJECTIVE.validate_python(description)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"objective: {field + ': ' if field else ''}{first['msg']}") from error
+
+
+def objective_kinds() -> dict[str, type[AnyObjective]]:
+    """Every registered objective by its kind."""
+    return {o.model_fields["kind"].default: o for o in AnyObjective.__args__}

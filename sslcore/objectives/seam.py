@@ -1,0 +1,39 @@
+"""What an objective is: its own configuration, and four answers.
+
+An objective is a frozen Pydantic model with a `kind` literal. Nothing else in sslcore knows the objectives apart, so
+adding one is writing its file and naming it in registry.py.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sslcore.training.learner import Batch, Learner
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from sslcore.models.encoder import Encoder
+    from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.tokenizer import Tokenizer
+
+
+class ObjectiveSeam(Protocol):
+    @property
+    def kind(self) -> str:
+        """Its name in configurations."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Pydantic's: what encoder.json keeps."""
+
+    def check(self, corpus: "EncodedCorpus", device: str) -> None:
+        """Raise UserError if this objective cannot learn from this corpus on this device; before any work."""
+
+    def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "torch.nn.Module":
+        """A new encoder network with random weights; what else it needs to encode comes from the tokenizer."""
+
+    def batches(self, corpus: "EncodedCorpus", generator: "np.random.Generator") -> Iterator[Batch]:
+        """The whole run, every epoch of it."""
+
+    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> Learner:
+        """What updates the encoder, starting from the weights it has (fresh ones or those of an earlier run)."""

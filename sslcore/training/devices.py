@@ -1,0 +1,38 @@
+"""Where to compute: asked for by name, checked before any work."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from sslcore.errors import UserError
+
+
+def check_device(device: str) -> None:
+    """Raise UserError unless torch can compute on `device` ("cpu", "cuda", "cuda:1", "mps") on this machine."""
+    import torch
+
+    try:
+        torch.empty(1, device=torch.device(device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise UserError(
+            f"device {device!r} cannot be used on this machine ({str(error).splitlines()[0]}); here: {', '.join(known)}"
+        ) from error
+
+
+def available_cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def torch_threads(workers: int) -> Iterator[None]:
+    """Let torch use this many threads inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(workers)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

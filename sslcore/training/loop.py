@@ -1,0 +1,65 @@
+"""The training loop is an iterator of (step, metrics); progress, curves, logging and stopping consume it.
+
+    for step, metrics in summarised(reported(train(learner, batches), progress)): …
+
+Nothing hooks into the loop, so a test is `list(train(learner, batches))`, and whoever stops consuming stops the training.
+Every value that `train` yields follows from the seed alone. What depends on the clock is added by `reported` and only
+shown, never stored, so two runs of one spec give the same bytes.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+
+from sslcore.errors import UserError
+from sslcore.progress import Progress
+from sslcore.training.learner import Batch, Learner, Metrics
+
+Steps = Iterator[tuple[int, Metrics]]
+CURVE_POINTS = 200  # enough for any plot; a metrics server is asked no more often than this
+REPORT_SECONDS = 0.25
+
+
+def train(learner: Learner, batches: Iterable[Batch]) -> Steps:
+    """Yield (step from 1, metrics) after each update; metrics hold loss, learning_rate, tokens (so far), done (0 to 1).
+
+    Raises UserError when the loss is no longer a number: nothing after that point would be worth keeping.
+    """
+    tokens = 0
+    for step, batch in enumerate(batches, 1):
+        metrics = learner.update(batch)
+        if not math.isfinite(metrics["loss"]):
+            raise UserError(
+                f"the loss became {metrics['loss']} at step {step} with learning_rate {metrics['learning_rate']:.2g}: "
+                "the training diverged; choose a learning_rate several times lower"
+            )
+        tokens += batch.tokens
+        yield step, {**metrics, "tokens": float(tokens), "done": batch.end}
+
+
+def reported(steps: Steps, progress: Progress, what: str) -> Steps:
+    """The same steps; tells `progress` words per second, loss, learning rate and time left, four times a second at most."""
+    started = told = time.perf_counter()
+    for step, metrics in steps:
+        now = time.perf_counter()
+        if now - told >= REPORT_SECONDS or metrics["done"] >= 1:
+            told, seconds = now, now - started
+            left = seconds / metrics["done"] - seconds
+            progress(
+                metrics["done"],
+                f"{what}: {metrics['tokens'] / seconds / 1e3:,.0f}k tokens/s, loss {metrics['loss']:.3f}, "
+                f"learning rate {metrics['learning_rate']:.2g}, {left:.0f} s left",
+            )
+        yield step, metrics
+
+
+def summarised(steps: Steps, points: int = CURVE_POINTS) -> Steps:
+    """At most `points` of the steps, evenly over the run, the last one included; loss is the mean since the point before."""
+    losses: list[float] = []
+    reached = 0
+    for step, metrics in steps:
+        losses.append(metrics["loss"])
+        if int(metrics["done"] * points) > reached or metrics["done"] >= 1:
+            reached = int(metrics["done"] * points)
+            yield step, {**metrics, "loss": math.fsum(losses) / len(losses)}
+            losses = []

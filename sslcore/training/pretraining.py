@@ -1,0 +1,117 @@
+"""Pretraining from a corpus to an encoder, and from there to the files of an artefact."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sslcore.contracts import CURVE
+from sslcore.errors import UserError
+from sslcore.progress import Progress, silent
+from sslcore.randomness import numpy_generator, torch_generator
+from sslcore.training.devices import available_cores, check_device, torch_threads
+from sslcore.training.learner import Metrics
+from sslcore.training.loop import reported, summarised, train
+
+if TYPE_CHECKING:
+    from sslcore.models.encoder import Encoder
+    from sslcore.objectives.registry import AnyObjective
+    from sslcore.tokenization.encoding import EncodedCorpus
+
+OnMetrics = Callable[[int, Metrics], None]
+
+
+def ignore(step: int, metrics: Metrics) -> None:
+    """The listener that keeps nothing."""
+
+
+def pretrain(
+    objective: "AnyObjective",
+    corpus: "EncodedCorpus | Iterable[list[str]]",
+    *,
+    seed: int,
+    device: str = "cpu",
+    workers: int | None = None,
+    progress: Progress = silent,
+    on_metrics: OnMetrics = ignore,
+) -> "Encoder":
+    """An encoder trained by `objective` on an encoded corpus, or on token lists (each a sentence and a document).
+
+    `on_metrics` receives (step, metrics) at most 200 times, evenly over the run. `workers` is threads (default: every core).
+    The same seed gives the same encoder on the same machine, unless the objective says otherwise.
+    Raises UserError before any work when corpus, device and objective do not go together.
+    """
+    from sslcore.models.encoder import Encoder
+    from sslcore.tokenization.encoding import EncodedCorpus
+
+    if not isinstance(corpus, EncodedCorpus):
+        corpus = EncodedCorpus.from_token_lists(corpus)
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; give at least 1, or leave it out to use every core")
+    check_device(device)
+    objective.check(corpus, device)
+    workers = workers or available_cores()
+
+    kind = objective.kind
+    network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
+    encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
+    with torch_threads(workers):
+        progress(0.0, f"{kind}: preparing")
+        learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
+        batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
+        for step, metrics in summarised(reported(train(learner, batches), progress, kind)):
+            on_metrics(step, metrics)
+    return learner.encoder
+
+
+def write_encoder(
+    objective: "AnyObjective",
+    corpus: "EncodedCorpus",
+    folder: Path,
+    *,
+    seed: int,
+    device: str = "cpu",
+    workers: int | None = None,
+    progress: Progress = silent,
+    on_metrics: OnMetrics = ignore,
+) -> dict[str, float]:
+    """Pretrain and write the Encoder artefact into `folder`: weights, encoder.json, the tokenizer's files, curve.parquet.
+
+    The curve holds nothing that depends on the clock, so equal runs write equal bytes.
+    """
+    curve: list[tuple[int, Metrics]] = []
+
+    def keep(step: int, metrics: Metrics) -> None:
+        curve.append((step, metrics))
+        on_metrics(step, metrics)
+
+    started = time.perf_counter()
+    encoder = pretrain(objective, corpus, seed=seed, device=device, workers=workers, progress=progress, on_metrics=keep)
+    seconds = time.perf_counter() - started
+    encoder.save(folder)
+    write_curve(curve, folder / "curve.parquet")
+    last = curve[-1][1]
+    return {
+        "dimensions": encoder.dimensions,
+        "parameters": sum(p.numel() for p in encoder.network.parameters()),
+        "vocabulary": encoder.tokenizer.vocabulary_size,
+        "steps": curve[-1][0],
+        "tokens": int(last["tokens"]),
+        "loss": round(last["loss"], 6),
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(last["tokens"] / seconds),
+    }
+
+
+def write_curve(curve: list[tuple[int, Metrics]], path: Path) -> None:
+    """A long table step, metric, value as parquet; `done` is left out, it says nothing that step does not."""
+    rows = [
+        {"step": step, "metric": name, "value": value}
+        for step, metrics in curve
+        for name, value in metrics.items()
+        if name != "done"
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=CURVE), path)
