@@ -9,9 +9,7 @@ from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import FilesSource, InstalledDocumentation
 from sslcore.evaluation.config import Evaluation
 from sslcore.finetuning.classification import FineTuning
-from sslcore.objectives.autoencoder import DenoisingAutoencoder
-from sslcore.objectives.registry import Objective
-from sslcore.objectives.skip_gram import SkipGram
+from sslcore.objectives.registry import DEFAULT_OBJECTIVES, Objective
 from sslcore.tokenization.registry import Tokenization
 from sslcore.tokenization.words import Words
 
@@ -42,7 +40,7 @@ class Job(BaseModel):
     )
     tokenization: Tokenization = Field(Words(), description="How text becomes ids.")
     objectives: tuple[Objective, ...] = Field(
-        (SkipGram(), DenoisingAutoencoder()), min_length=1, description="One encoder is pretrained by each."
+        DEFAULT_OBJECTIVES, min_length=1, description="One encoder is pretrained by each."
     )
     evaluation: Evaluation = Field(Evaluation(), description="How it is measured whether pretraining was worth it.")
     finetuning: FineTuning = Field(FineTuning(), description="How the classifier is trained.")
