@@ -1,0 +1,131 @@
+"""What a fresh Prefect server must be told, and how its running flows are asked to stop."""
+
+import contextlib
+import datetime
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sslcore.errors import UserError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.automations import AutomationCore
+
+WORK_POOL = "sslcore"
+GPU_LIMIT = "gpu"
+GPU_SLOTS = 1
+"""One training at a time: two that share a GPU are slower than two in a row, and may not fit."""
+HEARTBEAT_SECONDS = 30
+"""The shortest that Prefect allows."""
+ZOMBIES = "sslcore: a flow run without heartbeat has crashed"
+LOOK_AGAIN_SECONDS = 0.2
+
+
+def _client(api_url: str) -> "SyncPrefectClient":
+    from prefect.client.orchestration import SyncPrefectClient
+
+    return SyncPrefectClient(api_url)
+
+
+def set_up(api_url: str) -> None:
+    """Work pool, GPU limit and zombie automation; what is there already stays as it is."""
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    with _client(api_url) as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            client.create_work_pool(
+                WorkPoolCreate(
+                    name=WORK_POOL,
+                    type=ProcessWorker.type,
+                    description="Flow runs as processes of this machine.",
+                    base_job_template=ProcessWorker.get_default_base_job_template(),
+                )
+            )
+        try:
+            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+        except ObjectNotFound:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=GPU_SLOTS))
+        if not client.read_automations_by_name(ZOMBIES):
+            client.create_automation(_zombies())
+
+
+def _zombies() -> "AutomationCore":
+    """A run whose process and worker were killed says nothing any more, and would stay Running for ever."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture, ResourceSpecification
+
+    ends = ("Completed", "Failed", "Cancelled", "Crashed")
+    silence = datetime.timedelta(seconds=4 * HEARTBEAT_SECONDS)
+    return AutomationCore(
+        name=ZOMBIES,
+        description=f"No heartbeat for {silence.seconds} s: its process and its worker were killed.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ends)},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=silence,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="Crashed", state=StateType.CRASHED, message=f"no heartbeat for {silence.seconds} s", force=False
+            )
+        ],
+    )
+
+
+def deploy(file: Path, environment: Mapping[str, str], log: Path) -> None:
+    """Deploy the whole file. Raises UserError with what Prefect said: one wrong field, and it deploys nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.name],
+        cwd=file.parent,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    log.write_text(said, encoding="utf-8")
+    if done.returncode:
+        raise UserError(f"{file} could not be deployed (log: {log}):\n" + "\n".join(said.strip().splitlines()[-15:]))
+
+
+def worker_is_online(api_url: str, name: str) -> bool:
+    with _client(api_url) as client:
+        workers = client.read_workers_for_work_pool(WORK_POOL)
+    return any(worker.name == name and worker.status == "ONLINE" for worker in workers)
+
+
+def cancel_flow_runs(api_url: str, *, within_seconds: float) -> int:
+    """Cancel what the worker is running, so that hooks close what it opened in MLflow; how many runs that were."""
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        WorkPoolFilter,
+        WorkPoolFilterName,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Cancelling
+
+    going_on = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    of_ours = WorkPoolFilter(name=WorkPoolFilterName(any_=[WORK_POOL]))
+    which = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going_on)))
+    limit = time.monotonic() + within_seconds
+    with _client(api_url) as client:
+        found = client.read_flow_runs(flow_run_filter=which, work_pool_filter=of_ours)
+        for run in found:
+            client.set_flow_run_state(run.id, Cancelling(message="`sslcore down`"))
+        while time.monotonic() < limit and client.read_flow_runs(flow_run_filter=which, work_pool_filter=of_ours):
+            time.sleep(LOOK_AGAIN_SECONDS)
+    return len(found)
