@@ -206,7 +206,9 @@ def _start(services: Services, home: Path, name: str, command: list[str], enviro
 
 
 def _wait(services: Services, name: str, url: str) -> None:
-    processes.wait_until_answers(services.process(name), url, within_seconds=STARTS_WITHIN_SECONDS)
+    processes.wait_until_answers(
+        services.process(name), url, within_seconds=STARTS_WITHIN_SECONDS, beside=services.processes
+    )
 
 
 def _wait_for_worker(services: Services, name: str) -> None:

@@ -136,14 +136,18 @@ def _holder(port: int) -> str:
     return ""
 
 
-def wait_until_answers(process: Process, url: str, *, within_seconds: float) -> None:
-    """Return once the URL answers 200. Raises UserError with the end of the log if the process dies or is too slow."""
+def wait_until_answers(process: Process, url: str, *, within_seconds: float, beside: Sequence[Process] = ()) -> None:
+    """Return once the URL answers 200.
+
+    Raises UserError with the end of the log if the process, or one of those beside it, dies, or if it is too slow.
+    """
     limit = time.monotonic() + within_seconds
     while True:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
             if answer.status == 200:
                 return
-        check_alive(process)
+        for each in (process, *beside):
+            check_alive(each)
         if time.monotonic() > limit:
             raise UserError(
                 f"{process.name} did not answer at {url} within {within_seconds:.0f} s. "
