@@ -1,6 +1,6 @@
 """Byte-pair encoding over bytes (Sennrich et al. 2016; over bytes: Radford et al. 2019): nothing is ever unknown."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -29,13 +29,16 @@ class BPE(SubwordTokenization):
         tokenizer.decoder = decoders.ByteLevel()
         return tokenizer
 
-    def trainer(self) -> Any:
+    def trained(self, texts: list[str]) -> "tokenizers.Tokenizer":
         from tokenizers import pre_tokenizers, trainers
 
-        return trainers.BpeTrainer(
+        trainer = trainers.BpeTrainer(
             vocab_size=self.vocabulary_size,
             min_frequency=self.minimum_count,
             special_tokens=list(SPECIAL_TOKENS),
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
+        tokenizer = self.untrained()
+        tokenizer.train_from_iterator(texts, trainer)
+        return tokenizer

@@ -1,12 +1,14 @@
 """Many words in a few flat arrays: what every kind of word segmentation hands over, without an object a word."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from sslcore.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Segments(NamedTuple):
@@ -17,8 +19,10 @@ class Segments(NamedTuple):
     offsets: np.ndarray  # int64[T + 1], word positions: text t has the words offsets[t]:offsets[t + 1]
     ends: np.ndarray  # int64[W], where the word ends in its text, in characters
 
-    def to_arrow(self) -> pa.LargeStringArray:
+    def to_arrow(self) -> "pa.LargeStringArray":
         """The words as Arrow strings, nothing copied."""
+        import pyarrow as pa
+
         return pa.LargeStringArray.from_buffers(
             len(self.bounds) - 1, pa.py_buffer(self.bounds), pa.py_buffer(self.data)
         )
@@ -40,6 +44,8 @@ def utf8(texts: Sequence[str], what: str = "text") -> tuple[np.ndarray, np.ndarr
 
     Raises UserError, naming the one that is not a str or has a half surrogate (which no UTF-8 can hold).
     """
+    import pyarrow as pa
+
     try:
         array = pa.array(texts, pa.large_string())
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):

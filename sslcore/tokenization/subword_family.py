@@ -1,10 +1,10 @@
 """Tokenization by pieces of words, trained and run by Hugging Face `tokenizers`; nothing of theirs is written again."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from sslcore.errors import UserError
 from sslcore.progress import Progress
 from sslcore.tokenization.batching import batched
 from sslcore.tokenization.engine import SPECIAL_TOKENS, Encoded, Engine, Fitted
+from sslcore.tokenization.segments import utf8
 
 if TYPE_CHECKING:
     import tokenizers
@@ -29,36 +30,45 @@ class SubwordTokenization(BaseModel):
         le=1_000_000,
         description="At most this many tokens, the five special ones included.",
     )
+    training_characters: int = Field(
+        default=5_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="Pieces are learnt from at most this many characters, of documents taken evenly.",
+    )
     lowercase: bool = Field(default=False, description="Write everything in lower case first.")
 
     def untrained(self) -> "tokenizers.Tokenizer":
         """Normalizer, pre-tokenizer, an empty model, decoder."""
         raise NotImplementedError
 
-    def trainer(self) -> Any:
-        """The trainer from `tokenizers.trainers`, special tokens first."""
+    def trained(self, texts: list[str]) -> "tokenizers.Tokenizer":
+        """The same with a vocabulary learnt from `texts`, special tokens first."""
         raise NotImplementedError
 
     def fit(self, texts: Iterable[str], progress: Progress) -> Fitted:
-        """Train, then read the texts once more to count every token."""
+        """Learn the pieces from a sample, then read all texts once more to count every token."""
         with tempfile.TemporaryDirectory(prefix="sslcore-") as folder:
-            repeatable = texts if iter(texts) is not texts else _kept_on_disk(texts, Path(folder) / "texts.arrow")
-            tokenizer = self.untrained()
-            tokenizer.train_from_iterator(_checked(batched(repeatable)), self.trainer())
-            engine = SubwordEngine(tokenizer)
-            counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
+            total = len(texts) if isinstance(texts, Sized) else 0
+            repeatable = texts if iter(texts) is not texts else _KeptOnDisk(texts, Path(folder) / "texts.arrow")
+            progress(0.0, "sampling texts to learn pieces from")
+            sample = even_sample(repeatable, self.training_characters)
+            if not any(sample):
+                raise UserError(
+                    "there is nothing to make a vocabulary of: the training texts are empty. Check the text column and "
+                    "the filters (dropped.parquet says what was left out and why)."
+                )
+            utf8(sample)  # says which text is not one
+            progress(0.1, "learning pieces")
+            engine = SubwordEngine(self.trained(sample))
+            tokens = engine.tokens()
+            counts = np.zeros(len(tokens), np.int64)
+            done = 0
             for batch in batched(repeatable):
                 counts += np.bincount(engine.encode(batch, ends=False).ids, minlength=len(counts))
+                done += len(batch)
+                progress(0.5 + 0.5 * done / total if total else 0.5, f"counted {int(counts.sum()):,} tokens")
         counts[: len(SPECIAL_TOKENS)] = 0
-        if not counts.any():
-            raise UserError(
-                "there is nothing to make a vocabulary of: the training texts are empty. Check the text column and "
-                "the filters (dropped.parquet says what was left out and why)."
-            )
-        vocabulary = tokenizer.get_vocab()
-        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        assert len(tokens) == len(counts)
-        assert tuple(tokens[: len(SPECIAL_TOKENS)]) == SPECIAL_TOKENS
         return Fitted(tokens, counts, engine)
 
     def restore(self, tokens: list[str], file: Path) -> Engine:
@@ -75,9 +85,14 @@ class SubwordEngine:
         # "[MASK]" typed by somebody into a text is six characters, not a mask.
         self._tokenizer.encode_special_tokens = True
 
-    def encode(self, texts: Sequence[str], *, ends: bool) -> Encoded:
-        from sslcore.tokenization.segments import utf8
+    def tokens(self) -> list[str]:
+        """Every token by id."""
+        vocabulary = self._tokenizer.get_vocab()
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        assert tuple(tokens[: len(SPECIAL_TOKENS)]) == SPECIAL_TOKENS
+        return tokens
 
+    def encode(self, texts: Sequence[str], *, ends: bool) -> Encoded:
         utf8(texts)  # says which text is not one
         run = self._tokenizer.encode_batch if ends else self._tokenizer.encode_batch_fast
         encodings = run(list(texts), add_special_tokens=False)
@@ -102,21 +117,26 @@ class SubwordEngine:
         return self._tokenizer
 
 
-def _checked(batches: Iterator[list[str]]) -> Iterator[list[str]]:
-    from sslcore.tokenization.segments import utf8
+def even_sample(texts: Iterable[str], characters: int) -> list[str]:
+    """Every k-th text, k the smallest power of two that keeps the sum of their lengths within `characters`."""
+    kept: list[str] = []
+    size, stride = 0, 1
+    for number, text in enumerate(texts):
+        if number % stride or not text:
+            continue
+        kept.append(text[:characters])
+        size += len(kept[-1])
+        while size > characters:
+            kept, stride = kept[::2], 2 * stride
+            size = sum(map(len, kept))
+    return kept
 
-    for batch in batches:
-        utf8(batch)
-        yield batch
 
-
-class _kept_on_disk:  # noqa: N801 (a function in all but that its result is iterated twice)
+class _KeptOnDisk:
     """Texts that can be had once, written to a temporary file so that they can be had again."""
 
     def __init__(self, texts: Iterable[str], file: Path) -> None:
         import pyarrow as pa
-
-        from sslcore.tokenization.segments import utf8
 
         self._file = file
         schema = pa.schema([("text", pa.large_string())])

@@ -1,6 +1,6 @@
 """Tokenization by whole words: count them, keep the frequent ones, look them up."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,12 @@ class WordTokenization(BaseModel):
         from sslcore.tokenization.lexicon import Lexicon
 
         lexicon = Lexicon()
+        total = len(texts) if isinstance(texts, Sized) else 0
+        done = 0
         for batch in batched(texts):
             lexicon.add(self.segment(batch))
+            done += len(batch)
+            progress(done / total if total else 0.0, f"counted {lexicon.size:,} different words")
         tokens, counts, _ = choose_vocabulary(lexicon, self)
         return Fitted(tokens, counts, WordEngine(self, tokens))
 

@@ -1,6 +1,6 @@
 """WordPiece as BERT has it (Schuster & Nakajima 2012; Devlin et al. 2019): the longest known piece first, ## inside."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from sslcore.tokenization.subword_family import SubwordTokenization
 
 if TYPE_CHECKING:
     import tokenizers
+
+MARK = "\ue000"  # for private use, and BERT's normalizer takes such characters out of the text
 
 
 class WordPiece(SubwordTokenization):
@@ -31,15 +33,36 @@ class WordPiece(SubwordTokenization):
         tokenizer.decoder = decoders.WordPiece()
         return tokenizer
 
-    def trainer(self) -> Any:
-        from tokenizers import trainers
+    def trained(self, texts: list[str]) -> "tokenizers.Tokenizer":
+        """Learn merges as BPE does over words that begin with a mark, then write the pieces BERT's way.
 
-        return trainers.WordPieceTrainer(
+        Hugging Face's own WordPieceTrainer numbers its ## pieces in the order of a hash table and breaks ties by those
+        numbers: two fits of one text differ. This gives the same pieces, the same way every time.
+        """
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+        merging = Tokenizer(models.BPE())
+        merging.normalizer = self.untrained().normalizer
+        merging.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(replacement=MARK, split=False)]
+        )
+        trainer = trainers.BpeTrainer(
             vocab_size=self.vocabulary_size,
             min_frequency=self.minimum_count,
-            special_tokens=list(SPECIAL_TOKENS),
             # Single characters may take half the vocabulary, each twice (once with ##): the rare ones of a Chinese
             # corpus would otherwise leave no room for a word.
             limit_alphabet=self.vocabulary_size // 4,
             show_progress=False,
         )
+        merging.train_from_iterator(texts, trainer)
+        learnt = sorted(merging.get_vocab().items(), key=lambda item: item[1])
+        single = [token for token, _ in learnt if len(token) == 1 and token != MARK]
+        longer = [token for token, _ in learnt if len(token) > 1]
+        pieces = [*SPECIAL_TOKENS, *single, *(f"##{token}" for token in single)]
+        pieces += [token[1:] if token.startswith(MARK) else f"##{token}" for token in longer]
+        distinct = list(dict.fromkeys(pieces))[: self.vocabulary_size]
+        tokenizer = self.untrained()
+        vocabulary = {token: number for number, token in enumerate(distinct)}
+        tokenizer.model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN_ID])
+        tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+        return tokenizer

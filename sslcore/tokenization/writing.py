@@ -23,9 +23,12 @@ def write_tokenizer(
 
     from sslcore.tokenization.fit_report import fit_report
 
-    tokenizer: Tokenizer = fit_tokenizer(specification, _Texts(corpus, "train"), progress=progress)
+    def fitting(fraction: float, message: str) -> None:
+        progress(0.7 * fraction, message)
+
+    tokenizer: Tokenizer = fit_tokenizer(specification, _Texts(corpus, "train"), progress=fitting)
     tokenizer.save(folder)
-    progress(0.9, "measuring how the vocabulary fits")
+    progress(0.7, "measuring how the vocabulary fits")
     report = fit_report(tokenizer, corpus)
     pq.write_table(report, folder / "fit.parquet", compression="zstd")
     progress(1.0, f"{tokenizer.vocabulary_size:,} tokens")
