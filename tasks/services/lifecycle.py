@@ -106,6 +106,7 @@ def _start_all(
         _wait(services, "Prefect server", f"{services.prefect_url}/api/health")
         progress(0.4, "creating the work pool")
         prefect_side.set_up(f"{services.prefect_url}/api")
+        prefect_side.close_orphans(f"{services.prefect_url}/api")
         progress(0.5, "deploying, and starting a worker")
         worker = f"sslcore {services.mark[:6]}"
         client = {**settings, **services.environment}

@@ -13,6 +13,7 @@ from sslcore.errors import UserError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
     from prefect.events.schemas.automations import AutomationCore
 
 WORK_POOL = "sslcore"
@@ -106,8 +107,36 @@ def worker_is_online(api_url: str, name: str) -> bool:
     return any(worker.name == name and worker.status == "ONLINE" for worker in workers)
 
 
+def close_orphans(api_url: str) -> int:
+    """Before there is a worker, whatever seems to run is dead: it went with its worker. How many of those there were."""
+    from prefect.states import Crashed
+
+    with _client(api_url) as client:
+        orphans = _going_on(client)
+        for run in orphans:
+            client.set_flow_run_state(run.id, Crashed(message="its worker is gone"), force=True)
+    return len(orphans)
+
+
 def cancel_flow_runs(api_url: str, *, within_seconds: float) -> int:
     """Cancel what the worker is running, so that hooks close what it opened in MLflow; how many runs that were."""
+    from prefect.states import Cancelled, Cancelling
+
+    limit = time.monotonic() + within_seconds
+    with _client(api_url) as client:
+        found = _going_on(client)
+        for run in found:
+            client.set_flow_run_state(run.id, Cancelling(message="`sslcore down`"))
+        while (left := _going_on(client)) and time.monotonic() < limit:
+            time.sleep(LOOK_AGAIN_SECONDS)
+        for run in left:
+            client.set_flow_run_state(
+                run.id, Cancelled(message="`sslcore down`; it did not stop by itself"), force=True
+            )
+    return len(found)
+
+
+def _going_on(client: "SyncPrefectClient") -> "list[FlowRun]":
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterState,
@@ -116,16 +145,9 @@ def cancel_flow_runs(api_url: str, *, within_seconds: float) -> int:
         WorkPoolFilterName,
     )
     from prefect.client.schemas.objects import StateType
-    from prefect.states import Cancelling
 
-    going_on = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
-    of_ours = WorkPoolFilter(name=WorkPoolFilterName(any_=[WORK_POOL]))
-    which = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going_on)))
-    limit = time.monotonic() + within_seconds
-    with _client(api_url) as client:
-        found = client.read_flow_runs(flow_run_filter=which, work_pool_filter=of_ours)
-        for run in found:
-            client.set_flow_run_state(run.id, Cancelling(message="`sslcore down`"))
-        while time.monotonic() < limit and client.read_flow_runs(flow_run_filter=which, work_pool_filter=of_ours):
-            time.sleep(LOOK_AGAIN_SECONDS)
-    return len(found)
+    states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[WORK_POOL])),
+    )
