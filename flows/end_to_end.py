@@ -6,7 +6,7 @@ from tasks.summary import JobResult, summarise
 from flows.job import Job
 from tasks.evaluation import evaluate
 from tasks.finetuning import fine_tune
-from tasks.ingestion import ingest
+from tasks.ingestion import ingest, labelled
 from tasks.pretraining import pretrain
 from tasks.registration import chosen_encoder, register
 from tasks.tokenization import encode, tokenize
@@ -23,7 +23,7 @@ def end_to_end(job: Job = Job()) -> JobResult:
     encoders = {objective.kind: pretrain(objective, encoded, job.seed) for objective in job.objectives}
     report = evaluate(job.evaluation, corpus, encoders, job.seed)
     model = chosen_encoder(report, encoders)
-    if job.corpus.source.labelled:
+    if labelled(corpus):
         model = fine_tune(job.finetuning, corpus, model, job.seed)
     version = register(model, report, job.registration.name or job.name, job.registration.alias)
     return summarise(report, version)

@@ -104,8 +104,9 @@ def _set(tree: dict[str, Any], override: str) -> None:
     *parents, last = path.split(".")
     here: Any = tree
     for part in parents:
-        here = here[int(part)] if isinstance(here, list) and part.isdigit() and int(part) < len(here) else here
-        if isinstance(here, dict):
+        if isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        elif isinstance(here, dict):
             here = here.setdefault(part, {})
     value = yaml.safe_load(text)
     if isinstance(here, list) and last.isdigit() and int(last) < len(here):

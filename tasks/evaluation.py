@@ -36,6 +36,7 @@ def evaluate(config: Evaluation, corpus: Ref, encoders: Mapping[str, Ref], seed:
             pretraining_seconds={name: here.store.manifest(ref).seconds for name, ref in encoders.items()},
             seed=seed,
             device=here.device,
+            workers=here.workers,
             progress=progress,
         ),
         figures=report_figures,

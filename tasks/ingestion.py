@@ -24,3 +24,8 @@ def ingest(config: Ingestion) -> Ref:
         {"source": raw_input(raw)},
         lambda folder, progress, _: write_corpus(config, folder, workers=runtime.current().workers, progress=progress),
     )
+
+
+def labelled(corpus: Ref) -> bool:
+    """Whether there is anything to fine-tune on."""
+    return bool(runtime.current().store.manifest(corpus).summary["labels"])

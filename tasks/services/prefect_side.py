@@ -108,7 +108,7 @@ def worker_is_online(api_url: str, name: str) -> bool:
 
 
 def close_orphans(api_url: str) -> int:
-    """Before there is a worker, whatever seems to run is dead: it went with its worker. How many of those there were."""
+    """Before there is a worker, whatever seems to run is dead: it went with its worker. Returns how many there were."""
     from prefect.states import Crashed
 
     with _client(api_url) as client:
