@@ -35,11 +35,18 @@ from sslcore.tokenization.segments import Segments, utf8
 
 
 def normalised(texts: Sequence[str]) -> list[str]:
-    """The texts in Unicode's form NFC, in which the same letter is always the same characters."""
-    return [
-        text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
-        for text in texts
-    ]
+    """The texts in Unicode's form NFC, in which the same letter is always the same characters.
+
+    Raises UserError, naming the position, for what is not a str.
+    """
+    try:
+        return [
+            text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+            for text in texts
+        ]
+    except AttributeError:
+        utf8(texts)  # says which
+        raise
 
 
 def segment_words(texts: Sequence[str], *, lowercase: bool) -> Segments:

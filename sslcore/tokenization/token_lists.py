@@ -36,6 +36,8 @@ def encode_token_lists(lists: Iterable[list[str]], limits: WordTokenization) -> 
                 f"list {position} is the {type(tokens).__name__} {tokens[:40]!r}; expected a list of tokens "
                 "(a str would be taken letter by letter). Split it first: text.split(), or use a tokenizer."
             )
+        if not isinstance(tokens, Iterable):
+            raise UserError(f"list {position} is {tokens!r} ({type(tokens).__name__}); expected a list of tokens")
         waiting.append(list(tokens))
         lengths.append(len(waiting[-1]))
         size += lengths[-1]

@@ -5,7 +5,10 @@ of the same text agree in (nearly) all tokens but not in the last digits of thei
 deterministic as the others.
 """
 
+import json
 from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from sslcore.tokenization.engine import SPECIAL_TOKENS, UNKNOWN_ID
 from sslcore.tokenization.subword_family import SubwordTokenization
@@ -18,6 +21,13 @@ class Unigram(SubwordTokenization):
     """Pieces chosen by likelihood, ▁ where a space stood. Needs no spaces: a good choice for Chinese and Japanese."""
 
     kind: Literal["unigram"] = "unigram"
+    training_characters: int = Field(
+        default=2_000_000,
+        ge=1_000,
+        le=10_000_000_000,
+        description="Pieces are learnt from at most this many characters, of documents taken evenly. A million take "
+        "some 3 seconds where words have spaces between, a minute in Chinese.",
+    )
 
     def untrained(self) -> "tokenizers.Tokenizer":
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -32,7 +42,7 @@ class Unigram(SubwordTokenization):
         return tokenizer
 
     def trained(self, texts: list[str]) -> "tokenizers.Tokenizer":
-        from tokenizers import trainers
+        from tokenizers import Tokenizer, trainers
 
         trainer = trainers.UnigramTrainer(
             vocab_size=self.vocabulary_size,
@@ -42,4 +52,8 @@ class Unigram(SubwordTokenization):
         )
         tokenizer = self.untrained()
         tokenizer.train_from_iterator(texts, trainer)
-        return tokenizer
+        # Six decimals, which Hugging Face reads back to the bit (its reader of numbers is exact up to fifteen digits):
+        # the tokenizer loaded is the tokenizer fitted.
+        state = json.loads(tokenizer.to_str())
+        state["model"]["vocab"] = [[piece, round(score, 6)] for piece, score in state["model"]["vocab"]]
+        return Tokenizer.from_str(json.dumps(state))
