@@ -1,8 +1,8 @@
 """Numba compilation with a cache on disk that survives between runs, wherever the library is installed.
 
-Numba keeps the machine code beside the source, or in the user's cache folder when that place is read-only. Where neither
-can be written (a locked-down container) we give it a folder of this user under the temporary directory, because the
-alternative is a compilation of many seconds in every process.
+Numba keeps the machine code beside the source, or in the user's cache folder when that place is read-only. Where
+neither can be written (a locked-down container) we give it a folder of this user under the temporary directory, because
+the alternative is a compilation of many seconds in every process.
 """
 
 import os
@@ -33,5 +33,5 @@ def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[...,
     except RuntimeError as error:  # "cannot cache function …: no locator available for file …"
         if "no locator" not in str(error):
             raise
-        numba.config.CACHE_DIR = os.path.join(tempfile.gettempdir(), f"sslcore-numba-{os.getuid()}")
+        vars(numba.config)["CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"sslcore-numba-{os.getuid()}")
         return compile_it(function)

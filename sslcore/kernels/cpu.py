@@ -4,9 +4,9 @@ A stretch of text is handled in two parts: `draw_windows` draws everything rando
 into small arrays, `update_windows` does the arithmetic they ask for. So the arithmetic is checked against the reference
 on the very same draws, and what is drawn for a stretch depends only on its seed, never on which thread runs it.
 
-Per window the contexts and outputs are gathered into scratch rows (they then sit in L1, and the compiler knows that they
-do not alias the matrices), the dot products run two contexts × six outputs at a time in registers, and each matrix row
-is read and written once per group. Rows are padded to a multiple of 8 floats so that no loop has a scalar remainder.
+Per window the contexts and outputs are gathered into scratch rows (they then sit in L1, apart from the matrices that
+are being changed), the dot products run two contexts × six outputs at a time in registers, and each matrix row is read
+and written once per group. Rows are padded to a multiple of 8 floats so that no loop has a scalar remainder.
 
 Letters: V words, D padded dimensions, K negatives, J = 1 + K outputs padded to a multiple of 6.
 """
@@ -30,9 +30,9 @@ def padded(dimensions: int) -> int:
 
 
 @compiled
-def next_random(state: int) -> tuple[int, int]:
-    """(new state, 64 random bits): splitmix64, Steele et al. 2014. A state is any uint64; states never repeat a cycle short."""
-    state = np.uint64(state) + np.uint64(0x9E3779B97F4A7C15)
+def next_random(state: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """(new state, 64 random bits): splitmix64 (Steele, Lea, Flood 2014). Any uint64 is a state; the period is 2^64."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
     z = state
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -122,9 +122,9 @@ def draw_windows(
 def positive_and_negative_probabilities(X: np.ndarray, P: np.ndarray, Q: np.ndarray, rows: int) -> None:
     """P = sigmoid(X) and Q = 1 - P of the first rows (and up to 7 values more), float32 [M, J]; |x| is cut at 40.
 
-    Relative error below 3e-6. exp(x) = 2^k 2^f with |f| ≤ 1/2: adding 1.5 * 2^23 rounds to the integer k and leaves it in
-    the low bits, a shift makes it the exponent; 2^f is its Taylor polynomial. Three plain loops over flat arrays, because
-    those vectorise: math.exp would cost more than the rest of the window.
+    Relative error below 3e-6. exp(x) = 2^k 2^f with |f| ≤ 1/2: adding 1.5 * 2^23 rounds to the integer k and leaves it
+    in the low bits, a shift makes it the exponent; 2^f is its Taylor polynomial. Three plain loops over flat arrays,
+    because those vectorise: math.exp would cost more than the rest of the window.
     """
     n = -(-rows * X.shape[1] // LANES) * LANES
     x, p, q = X.reshape(-1), P.reshape(-1), Q.reshape(-1)
@@ -234,9 +234,12 @@ def update_windows(
             for b in range(1, n):
                 likelihood *= q[b]
                 e[b] = -rate * p[b]
+                if likelihood < 1e-100:  # one logarithm for many pairs: their likelihoods multiply
+                    loss -= math.log(likelihood)
+                    likelihood = 1.0
             for b in range(n, J):
                 e[b] = 0.0
-            if likelihood < 1e-100:  # one logarithm for many pairs: their likelihoods multiply
+            if likelihood < 1e-100:  # again, for pairs without a negative
                 loss -= math.log(likelihood)
                 likelihood = 1.0
         if m % 2:

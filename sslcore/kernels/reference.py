@@ -1,10 +1,10 @@
 """Skip-gram with negative sampling in plain numpy: slow, obvious, and what the fast kernels are checked against.
 
 Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their
-Compositionality": equation 4 is the loss of one pair, equation 5 the subsampling (here in the form of the authors' code),
-section 2.2 the noise distribution counts^0.75; the dynamic window is Mikolov et al. 2013a, section 3.2. The negatives of a
-window are shared by its contexts (Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed Memory"), so a window
-is a few small matrix products.
+Compositionality": equation 4 is the loss of one pair, equation 5 the subsampling (here in the form of the authors'
+code), section 2.2 the noise distribution counts^0.75; the dynamic window is Mikolov et al. 2013a, section 3.2. The
+negatives of a window are shared by its contexts (Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed
+Memory"), so a window is a few small matrix products.
 
 Letters: V words, D dimensions, K negatives, M contexts of one window.
 """
@@ -44,10 +44,10 @@ def update_window(
     negatives_K: np.ndarray,
     learning_rate: float,
 ) -> float:
-    """One step of gradient descent on both matrices, in place; returns the loss of the window's M pairs (nats) before it.
+    """One step of gradient descent on both matrices, in place; the loss of the window's M pairs (nats) before it.
 
-    A negative that happens to be the center is left out, as word2vec.c does. Every product is taken with the values from
-    before the window; a row that occurs twice receives both its gradients.
+    A negative that happens to be the center is left out, as word2vec.c does. Every product is taken with the values
+    from before the window; a row that occurs twice receives both its gradients.
     """
     targets_J = np.array([center, *(n for n in negatives_K if n != center)])
     labels_J = np.array([1.0] + [0.0] * (len(targets_J) - 1))

@@ -13,7 +13,7 @@ from sslcore.models.bags import SMALLEST, bag_sums, bag_totals
 
 
 class BagEncoder(torch.nn.Module):
-    """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for a text without known words."""
+    """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for no known word."""
 
     weights: torch.Tensor
 

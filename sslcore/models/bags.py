@@ -4,7 +4,6 @@ Letters: N tokens of a batch, B texts, V vocabulary, H width of a token's row.
 """
 
 import torch
-from torch.nn import functional as F
 
 SMALLEST = 1e-12
 
@@ -13,7 +12,7 @@ def bag_sums(
     rows_VH: torch.Tensor, ids_N: torch.Tensor, offsets_B: torch.Tensor, weights_V: torch.Tensor
 ) -> torch.Tensor:
     """float32 [B, H]: for each text the sum of weight × row of its tokens; offsets are int64 [B + 1]."""
-    return F.embedding_bag(
+    return torch.nn.functional.embedding_bag(
         ids_N, rows_VH, offsets_B, mode="sum", per_sample_weights=weights_V[ids_N], include_last_offset=True
     )
 

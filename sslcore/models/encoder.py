@@ -2,7 +2,7 @@
 
 The network is a torch module with `forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]`: the token
 ids of B texts one after another, text b being ids[offsets[b]:offsets[b + 1]]. A text without known tokens gives zeros.
-Which module it is follows from the objective's configuration, so `encoder.json` and the weights are all there is to load.
+Which module it is follows from the objective's configuration, so encoder.json and the weights are all there is to load.
 """
 
 import json

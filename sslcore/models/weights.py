@@ -17,8 +17,8 @@ def save_weights(module: torch.nn.Module, path: Path) -> None:
 def load_weights(module: torch.nn.Module, path: Path) -> None:
     """Fill the module in place.
 
-    Raises UserError when the file is no safetensors file, or when a tensor is missing, unexpected or of another shape; all
-    of that is checked before anything is copied.
+    Raises UserError when the file is no safetensors file, or when a tensor is missing, unexpected or of another shape;
+    all of that is checked before anything is copied.
     """
     try:
         tensors = load_file(path)
@@ -26,8 +26,8 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         raise UserError(f"{path} is missing; a model folder without it is incomplete, copy or train it again") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"{path} is not a safetensors file ({error}). Weights are never read from pickle (.bin, .pt, .pkl), because "
-            "loading those runs whatever code they hold; train or convert the model again"
+            f"{path} is not a safetensors file ({error}). Weights are never read from pickle (.bin, .pt, .pkl), "
+            "because loading those runs whatever code they hold; train or convert the model again"
         ) from error
     expected = module.state_dict()
     problems = [f"{name} {list(expected[name].shape)} is missing" for name in expected if name not in tensors]

@@ -1,8 +1,8 @@
 """Static word vectors; the vector of a text is the weighted mean of its words' vectors.
 
-With SIF weights a / (a + p(word)) (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings",
-section 3) frequent words count less; with weight 1 it is the plain mean. Special tokens, the unknown token among them,
-weigh 0. The weights belong to the model and are saved with it, so serving pools exactly as evaluation did.
+With SIF weights a / (a + p(word)) (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence
+Embeddings", section 3) frequent words count less; with weight 1 it is the plain mean. Special tokens, the unknown token
+among them, weigh 0. The weights belong to the model and are saved with it, so serving pools exactly as evaluation did.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def sif_weights(counts: np.ndarray, a: float = SIF_A) -> np.ndarray:
 
 
 class WordVectors(torch.nn.Module):
-    """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for a text without known words."""
+    """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for no known word."""
 
     weights: torch.Tensor
 

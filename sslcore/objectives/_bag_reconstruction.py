@@ -1,4 +1,4 @@
-"""The decoder and loss of the denoising autoencoder, apart from its configuration so that reading that needs no torch."""
+"""The decoder and loss of the denoising autoencoder, apart from its configuration: reading that needs no torch."""
 
 from typing import TYPE_CHECKING
 

@@ -45,15 +45,19 @@ class DenoisingAutoencoder(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="Denoising autoencoder")
 
     kind: Literal["denoising_autoencoder"] = "denoising_autoencoder"
-    dimensions: int = Field(128, ge=1, le=4096, description="Length of a text's vector.")
-    hidden: int = Field(256, ge=1, le=8192, description="Width of the layer between words and vector.")
+    dimensions: int = Field(default=128, ge=1, le=4096, description="Length of a text's vector.")
+    hidden: int = Field(default=256, ge=1, le=8192, description="Width of the layer between words and vector.")
     deletion: float = Field(
-        0.5, ge=0, lt=1, description="Share of a text's different words that are hidden from the encoder."
+        default=0.5, ge=0, lt=1, description="Share of a text's different words that are hidden from the encoder."
     )
-    reconstructed_words: int = Field(8192, ge=2, description="How many of the most frequent words are to be restored.")
-    epochs: int = Field(5, ge=1, le=1000, description="Passes over the corpus.")
-    batch_size: int = Field(256, ge=1, le=65536, description="Documents in a step.")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0.")
+    reconstructed_words: int = Field(
+        default=8192, ge=2, description="How many of the most frequent words are to be restored."
+    )
+    epochs: int = Field(default=5, ge=1, le=1000, description="Passes over the corpus.")
+    batch_size: int = Field(default=256, ge=1, le=65536, description="Documents in a step.")
+    learning_rate: float = Field(
+        default=2e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0."
+    )
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         known = int((corpus.tokenizer.counts[corpus.tokenizer.first_word_id :] > 0).sum())

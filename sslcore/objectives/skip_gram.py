@@ -51,19 +51,24 @@ class SkipGram(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="Skip-gram")
 
     kind: Literal["skip_gram"] = "skip_gram"
-    dimensions: int = Field(100, ge=1, le=4096, description="Length of a word's vector.")
-    window: int = Field(5, ge=1, le=100, description="Words to each side at most; each word draws 1 to this many.")
-    epochs: int = Field(5, ge=1, le=1000, description="Passes over the corpus.")
-    negatives: int = Field(5, ge=1, le=200, description="Noise words against which each window is told apart.")
-    subsampling: float = Field(
-        1e-3, ge=0, le=1, description="Words more frequent than this share are thinned out; 0 keeps every occurrence."
+    dimensions: int = Field(default=100, ge=1, le=4096, description="Length of a word's vector.")
+    window: int = Field(
+        default=5, ge=1, le=100, description="Words to each side at most; each word draws 1 to this many."
     )
-    learning_rate: float = Field(0.025, gt=0, le=1, description="At the start; falls linearly to nearly 0.")
+    epochs: int = Field(default=5, ge=1, le=1000, description="Passes over the corpus.")
+    negatives: int = Field(default=5, ge=1, le=200, description="Noise words against which each window is told apart.")
+    subsampling: float = Field(
+        default=1e-3,
+        ge=0,
+        le=1,
+        description="Words more frequent than this share are thinned out; 0 keeps every occurrence.",
+    )
+    learning_rate: float = Field(default=0.025, gt=0, le=1, description="At the start; falls linearly to nearly 0.")
     pooling: Literal["mean", "sif"] = Field(
-        "sif", description="Vector of a text: mean of its words' vectors, or SIF: frequent words count less."
+        default="sif", description="Vector of a text: mean of its words' vectors, or SIF: frequent words count less."
     )
     deterministic: bool = Field(
-        True,
+        default=True,
         description="Same seed, same bytes: one thread trains. False: all threads train at once (Hogwild), about "
         "proportionally faster, and no two runs are quite equal.",
     )

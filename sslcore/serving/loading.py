@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sslcore.errors import UserError
 
 if TYPE_CHECKING:
-    from sslcore.finetuning.classification import FineTunedModel
+    from sslcore.finetuning.model import FineTunedModel
     from sslcore.models.encoder import Encoder
 
 
@@ -19,7 +19,7 @@ def load(path: str | Path) -> "Encoder | FineTunedModel":
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder that save or a run of sslcore has written")
     if (folder / "model.json").is_file():
-        from sslcore.finetuning.classification import FineTunedModel
+        from sslcore.finetuning.model import FineTunedModel
 
         return FineTunedModel.load(folder)
     if (folder / "encoder.json").is_file():

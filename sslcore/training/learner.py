@@ -18,7 +18,7 @@ Metrics = dict[str, float]
 
 
 class Batch(Protocol):
-    """What an objective's `batches` yields: anything its learner understands, which also says where in the run it lies."""
+    """What an objective's `batches` yields: anything its learner understands that says where in the run it lies."""
 
     @property
     def tokens(self) -> int:
@@ -75,7 +75,7 @@ class TorchLearner:
 
 
 class KernelLearner:
-    """Updates in place by `update(batch, rate at its begin, rate at its end)`; `export` brings the encoder up to date."""
+    """Updates in place by `update(batch, rate at its begin, rate at its end)`; `export` hands them over."""
 
     def __init__(
         self,

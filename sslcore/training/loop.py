@@ -2,7 +2,7 @@
 
     for step, metrics in summarised(reported(train(learner, batches), progress)): …
 
-Nothing hooks into the loop, so a test is `list(train(learner, batches))`, and whoever stops consuming stops the training.
+Nothing hooks into the loop, so a test is `list(train(learner, batches))`, and who stops consuming stops the training.
 Every value that `train` yields follows from the seed alone. What depends on the clock is added by `reported` and only
 shown, never stored, so two runs of one spec give the same bytes.
 """
@@ -38,7 +38,7 @@ def train(learner: Learner, batches: Iterable[Batch]) -> Steps:
 
 
 def reported(steps: Steps, progress: Progress, what: str) -> Steps:
-    """The same steps; tells `progress` words per second, loss, learning rate and time left, four times a second at most."""
+    """The same steps; tells `progress` tokens per second, loss, learning rate and time left, at most 4 × a second."""
     started = told = time.perf_counter()
     for step, metrics in steps:
         now = time.perf_counter()
@@ -54,7 +54,7 @@ def reported(steps: Steps, progress: Progress, what: str) -> Steps:
 
 
 def summarised(steps: Steps, points: int = CURVE_POINTS) -> Steps:
-    """At most `points` of the steps, evenly over the run, the last one included; loss is the mean since the point before."""
+    """At most `points` of the steps, evenly over the run, and the last; loss is the mean since the point before."""
     losses: list[float] = []
     reached = 0
     for step, metrics in steps:

@@ -40,7 +40,8 @@ def pretrain(
 ) -> "Encoder":
     """An encoder trained by `objective` on an encoded corpus, or on token lists (each a sentence and a document).
 
-    `on_metrics` receives (step, metrics) at most 200 times, evenly over the run. `workers` is threads (default: every core).
+    `on_metrics` receives (step, metrics) at most 200 times, evenly over the run. `workers` is threads (default: all
+    cores).
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """
@@ -78,7 +79,7 @@ def write_encoder(
     progress: Progress = silent,
     on_metrics: OnMetrics = ignore,
 ) -> dict[str, float]:
-    """Pretrain and write the Encoder artefact into `folder`: weights, encoder.json, the tokenizer's files, curve.parquet.
+    """Pretrain and write the Encoder artefact: weights, encoder.json, the tokenizer's files, curve.parquet.
 
     The curve holds nothing that depends on the clock, so equal runs write equal bytes.
     """

@@ -1,4 +1,4 @@
-"""Learning rates over a run: functions of the share of the run that is done, 0 to 1, so they need not know its length."""
+"""Learning rates: functions of the share of the run that is done, 0 to 1, so they need not know its length."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ def linear_decay(start: float, end: float) -> Schedule:
 
 
 def warmup_cosine(peak: float, warmup: float = 0.05) -> Schedule:
-    """Up to `peak` in a line over the first `warmup` of the run, then down to 0 along a half cosine (Loshchilov 2017)."""
+    """In a line to `peak` over the first `warmup` of the run, then a half cosine to 0 (Loshchilov, Hutter 2017)."""
 
     def rate(done: float) -> float:
         if done < warmup:
