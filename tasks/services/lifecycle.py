@@ -5,6 +5,7 @@ Servers listen on the loopback interface only. Each server creates or migrates i
 nobody else is let near it until then: SQLite does not survive two processes migrating one file.
 """
 
+import importlib
 import os
 import sys
 import time
@@ -103,6 +104,7 @@ def _start_all(
         progress(0.05, "starting the Prefect and MLflow servers")
         services = _start(services, home, "Prefect server", _prefect_command(prefect_port), settings)
         services = _start(services, home, "MLflow server", _mlflow_command(home, mlflow_port), _MLFLOW_SETTINGS)
+        importlib.import_module("prefect.workers.process")  # seconds, better spent while the servers come up
         _wait(services, "Prefect server", f"{services.prefect_url}/api/health")
         progress(0.4, "creating the work pool")
         prefect_side.set_up(f"{services.prefect_url}/api")
@@ -174,7 +176,8 @@ def _prefect_settings(home: Path, port: int) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),  # without it the UI calls port 4200, whatever --port says
-        "PREFECT_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # runs older than 90 days go
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(prefect_side.HEARTBEAT_SECONDS),
     }
