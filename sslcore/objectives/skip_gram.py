@@ -145,14 +145,14 @@ def kernel_update(
     """(update, export) for KernelLearner: input vectors start as the encoder's, output vectors as zeros."""
     import torch
 
-    from sslcore.kernels import cpu, reference
+    from sslcore.kernels import cpu, draws, reference
 
     network, counts = encoder.network, word_counts(encoder.tokenizer)
     inputs = np.zeros((len(counts), cpu.padded(objective.dimensions)), dtype=np.float32)
     inputs[:, : objective.dimensions] = network.word_vectors()
     outputs = np.zeros_like(inputs)
     keep = reference.keep_probabilities(counts, objective.subsampling)
-    noise = cpu.alias_table(reference.noise_distribution(counts))
+    noise = draws.alias_table(reference.noise_distribution(counts))
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
