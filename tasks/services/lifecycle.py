@@ -72,7 +72,12 @@ def up(
 
     Raises UserError, with nothing left running, when it runs already, a port is taken, or something does not start.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    if prefect_port == mlflow_port:
+        raise UserError(f"Prefect and MLflow cannot both listen on port {prefect_port}; give two different ones")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {home}: {error.strerror}; choose another place with --store FOLDER") from error
     try:
         with FileLock(home / ".up-lock", timeout=0):
             if already := running(home):
@@ -205,7 +210,9 @@ def _start(services: Services, home: Path, name: str, command: list[str], enviro
     log = home / "logs" / f"{name.lower().replace(' ', '-')}.log"
     started = processes.start(name, command, environment, services.mark, log, DEPLOYMENTS.parent)
     services = services.model_copy(update={"processes": (*services.processes, started)})
-    (home / _STATE).write_text(services.model_dump_json(indent=1), encoding="utf-8")
+    written = home / f".{_STATE}"
+    written.write_text(services.model_dump_json(indent=1), encoding="utf-8")
+    written.replace(home / _STATE)
     return services
 
 

@@ -107,10 +107,12 @@ def end(processes: Sequence[psutil.Process], *, patience_seconds: float) -> None
 
 def check_port_free(port: int, what: str, option: str) -> None:
     """Raise UserError, naming who holds the port if the system tells us, and a port that is free."""
+    if not 0 < port < 65536:
+        raise UserError(f"{port} is not a port; give a number from 1 to 65535 with {option}")
     if _is_free(port):
         return
     holder = _holder(port)
-    other = next((p for p in range(port + 1, port + 200) if _is_free(p)), None)
+    other = next((p for p in range(port + 1, min(port + 200, 65536)) if _is_free(p)), None)
     advice = f"give another one: {option} {other}" if other else f"give another one with {option}"
     raise UserError(
         f"port {port}, wanted for {what}, is in use{f' by {holder}' if holder else ''}; end that or {advice}"

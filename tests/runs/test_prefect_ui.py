@@ -77,6 +77,7 @@ def page(up: Services) -> Iterator[Any]:
 def completed(up: Services, page: Any) -> str:
     """The id of a run of the end-to-end flow that was filled in and submitted in the browser, and has completed."""
     form(up, page, "end-to-end/installed-documentation")
+    page.get_by_text("Where the text comes from.").wait_for()  # drawn with the deployment's values, which come later
     page.get_by_label("Run Name").fill("from the form")
     page.get_by_label("Name (Optional)").first.fill(NAME)
     page.get_by_label("Maximum Documents").fill(str(DOCUMENTS))
@@ -136,14 +137,14 @@ def mlflow_runs(up: Services, status: str) -> list[Any]:
 
 def test_the_form_shows_descriptions_defaults_and_enums(up: Services, page: Any) -> None:
     form(up, page, "pretraining/skip-gram")
-    assert page.get_by_text("Key of a corpus or an encoded corpus in the store, or a path of text.").is_visible()
+    page.get_by_text("Key of a corpus or an encoded corpus in the store, or a path of text.").wait_for()
     assert page.get_by_label("Dimensions").input_value() == "100"
     page.get_by_label("Pooling").click()
     assert [option.inner_text() for option in page.get_by_role("option").all()] == ["mean", "sif"]
     page.keyboard.press("Escape")
     form(up, page, "end-to-end/installed-documentation")
+    page.get_by_text("Where the text comes from.").wait_for()
     assert page.get_by_label("Name (Optional)").first.input_value() == "installed-documentation"
-    assert page.get_by_text("Where the text comes from.").is_visible()
 
 
 def test_a_bad_value_is_refused_before_anything_runs(up: Services, page: Any) -> None:

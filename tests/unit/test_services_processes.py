@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from sslcore.errors import UserError
 from tasks import services
@@ -94,6 +95,26 @@ def test_a_port_in_use_is_named_with_its_holder_and_the_way_out() -> None:
     assert f"(process {os.getpid()})" in str(error.value)
     proposed = int(str(error.value).rpartition("--prefect-port ")[2])
     processes.check_port_free(proposed, "the Prefect server", "--prefect-port")
+
+
+def test_only_one_up_at_a_time(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".up-lock"), pytest.raises(UserError, match="another `sslcore up` is starting"):
+        services.up(tmp_path, store=tmp_path)
+
+
+def test_ports_that_cannot_be_are_refused_before_anything_starts(tmp_path: Path, free_port: int) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(UserError, match="cannot both listen on port 4300"):
+        services.up(home, store=tmp_path, prefect_port=4300, mlflow_port=4300)
+    with pytest.raises(UserError, match=r"70000 is not a port; .* with --mlflow-port"):
+        services.up(home, store=tmp_path, prefect_port=free_port, mlflow_port=70000)
+    assert not (home / "services.json").exists()
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*/file/home: Not a directory"):
+        services.up(tmp_path / "file" / "home", store=tmp_path)
 
 
 def test_a_service_that_dies_shows_the_end_of_its_log(tmp_path: Path, free_port: int) -> None:
