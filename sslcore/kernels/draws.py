@@ -67,10 +67,10 @@ def draw_windows(
     last: np.ndarray,
     negatives: np.ndarray,
 ) -> int:
-    """Draw the windows of whole sentences into words, first, last [≥ len(ids)] and negatives [≥ len(ids), K]; how many.
+    """Draw the windows of whole documents into words, first, last [≥ len(ids)] and negatives [≥ len(ids), K]; how many.
 
-    ids are the tokens of the sentences, boundaries their n + 1 offsets; keep float64 [V]. Subsampled
-    words leave before windows are laid, so windows reach further, as in word2vec.c. Sentences are never crossed.
+    ids are the tokens of the documents, boundaries their n + 1 offsets; keep float64 [V]. Subsampled
+    words leave before windows are laid, so windows reach further, as in word2vec.c. Documents are never crossed.
     """
     state = np.uint64(seed)
     vocabulary = np.uint64(len(noise))

@@ -1,22 +1,13 @@
 """Static word vectors; the vector of a text is the weighted mean of its words' vectors.
 
-With SIF weights a / (a + p(word)) (Arora, Liang, Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence
-Embeddings", section 3) frequent words count less; with weight 1 it is the plain mean. Special tokens, the unknown token
-among them, weigh 0. The weights belong to the model and are saved with it, so serving pools exactly as evaluation did.
+The weights (`word_weights`: SIF, or 1 for the plain mean; 0 for special tokens, the unknown token among them) belong to
+the model and are saved with it, so serving pools exactly as evaluation did.
 """
 
 import numpy as np
 import torch
 
 from sslcore.models.bags import SMALLEST, bag_sums, bag_totals
-
-SIF_A = 1e-3  # the paper's choice; its results are flat between 1e-4 and 1e-2
-
-
-def sif_weights(counts: np.ndarray, a: float = SIF_A) -> np.ndarray:
-    """float32 [V]: a / (a + p) with p the share of each token among all; 0 for tokens that never occur."""
-    frequencies = counts / max(1, counts.sum())
-    return np.where(counts > 0, a / (a + frequencies), 0.0).astype(np.float32)
 
 
 class WordVectors(torch.nn.Module):

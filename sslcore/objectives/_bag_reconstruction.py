@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class BagReconstruction(torch.nn.Module):
-    """loss(batch): mean over documents of −Σ_w n_w log softmax(decoder(embedding))_w / Σ_w n_w, in nats a word.
+    """loss(batch): mean over documents of −Σ_w b_w log softmax(decoder(embedding))_w / Σ_w b_w, in nats a word.
 
-    The sums run over the R reconstructed words; documents that hold none of them do not count.
+    b is the weighted clean bag; the sums run over the R reconstructed words; documents with none of them do not count.
     """
 
     columns: torch.Tensor
@@ -32,15 +32,15 @@ class BagReconstruction(torch.nn.Module):
 
     def forward(self, batch: "Bags") -> torch.Tensor:
         device = self.columns.device
-        ids, offsets, documents, words, counts = (
+        ids, offsets, documents, words, weights = (
             torch.from_numpy(a).to(device)
-            for a in (batch.ids, batch.offsets, batch.bag_documents, batch.bag_words, batch.bag_counts)
+            for a in (batch.ids, batch.offsets, batch.bag_documents, batch.bag_words, batch.bag_weights)
         )
         log_BR = torch.log_softmax(self.decoder(self.encoder(ids, offsets)), dim=1)
         columns = self.columns[words]
         there = columns >= 0
-        documents, columns, counts = documents[there], columns[there], counts[there]
-        totals_B = torch.zeros(len(log_BR), device=device).index_add_(0, documents, counts)
-        shares = counts / totals_B[documents]
+        documents, columns, weights = documents[there], columns[there], weights[there]
+        totals_B = torch.zeros(len(log_BR), device=device).index_add_(0, documents, weights)
+        shares = weights / totals_B[documents]
         present = (totals_B > 0).sum().clamp_min(1)
         return -(log_BR[documents, columns] * shares).sum() / present

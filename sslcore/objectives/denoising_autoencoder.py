@@ -2,7 +2,8 @@
 
 Vincent, Larochelle, Bengio, Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders"
 (section 2.3: the corruption); the loss is the multinomial log-likelihood of Liang, Krishnan, Hoffman, Jebara 2018,
-"Variational Autoencoders for Collaborative Filtering", equation 2.
+"Variational Autoencoders for Collaborative Filtering", equation 2. In the bag to be restored a word that occurs n
+times weighs log(1 + n), damped as word2vec's subsampling thins out frequent words: else "the" and "of" are most of it.
 
 Wants: documents of some length, tens of thousands of them. Requires: nothing else.
 Relation: learns vectors of texts, where skip-gram learns vectors of words; order within a text is not used.
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
+from sslcore.models.word_weights import damping, sif_weights, word_counts
 
 if TYPE_CHECKING:
     import torch
@@ -25,15 +27,17 @@ if TYPE_CHECKING:
     from sslcore.tokenization.tokenizer import Tokenizer
     from sslcore.training.learner import TorchLearner
 
+DAMPING = 1e-5  # of frequent words in the bag that is restored; with every word counting in full, the probe halved
+
 
 class Bags(NamedTuple):
-    """A batch of B documents: the corrupted texts, and the clean bags as a sparse matrix."""
+    """A batch of B documents: the corrupted texts, and the clean bags as a sparse matrix of M entries."""
 
     ids: np.ndarray  # int64 [N]: the tokens that were not deleted
     offsets: np.ndarray  # int64 [B + 1]
     bag_documents: np.ndarray  # int64 [M]: row of each entry of the clean bags
     bag_words: np.ndarray  # int64 [M]: token id
-    bag_counts: np.ndarray  # float32 [M]
+    bag_weights: np.ndarray  # float32 [M]
     tokens: int
     begin: float
     end: float
@@ -45,37 +49,38 @@ class DenoisingAutoencoder(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, title="Denoising autoencoder")
 
     kind: Literal["denoising_autoencoder"] = "denoising_autoencoder"
-    dimensions: int = Field(default=128, ge=1, le=4096, description="Length of a text's vector.")
-    hidden: int = Field(default=256, ge=1, le=8192, description="Width of the layer between words and vector.")
+    dimensions: int = Field(default=256, ge=1, le=4096, description="Length of a text's vector.")
     deletion: float = Field(
         default=0.5, ge=0, lt=1, description="Share of a text's different words that are hidden from the encoder."
     )
     reconstructed_words: int = Field(
-        default=8192, ge=2, description="How many of the most frequent words are to be restored."
+        default=4096, ge=2, description="How many of the most frequent words are to be restored."
     )
     epochs: int = Field(default=5, ge=1, le=1000, description="Passes over the corpus.")
-    batch_size: int = Field(default=256, ge=1, le=65536, description="Documents in a step.")
+    batch_size: int = Field(default=128, ge=1, le=65536, description="Documents in a step.")
     learning_rate: float = Field(
-        default=2e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0."
+        default=5e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0."
     )
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
-        known = int((corpus.tokenizer.counts[corpus.tokenizer.first_word_id :] > 0).sum())
-        if known < 2:
+        words = int((word_counts(corpus.tokenizer) > 0).sum())
+        if words < 2:
             raise UserError(
-                f"denoising_autoencoder needs a vocabulary of at least 2 different words, this corpus has {known}: "
+                f"denoising_autoencoder needs a vocabulary of at least 2 different words, this corpus has {words}: "
                 "give more text or lower the tokenizer's minimum_count"
             )
 
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "BagEncoder":
         from sslcore.models.bag_autoencoder import BagEncoder
 
-        return BagEncoder(inverse_document_frequencies(tokenizer), self.hidden, self.dimensions, generator)
+        return BagEncoder(sif_weights(word_counts(tokenizer)), self.dimensions, generator)
 
     def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Bags]:
         """Documents in a new order each epoch; those without a known word are left out."""
         offsets, first = np.asarray(corpus.document_offsets), corpus.tokenizer.first_word_id
         documents = np.flatnonzero(np.diff(offsets) > 0)
+        size = corpus.tokenizer.vocabulary_size
+        importance_V = damping(word_counts(corpus.tokenizer), DAMPING)
         total, done = len(documents) * self.epochs, 0
         for _ in range(self.epochs):
             order = generator.permutation(documents)
@@ -84,16 +89,14 @@ class DenoisingAutoencoder(BaseModel):
                 ids, rows = gather(corpus.ids, offsets, chosen)
                 tokens, known = len(ids), ids >= first
                 ids, rows = ids[known].astype(np.int64), rows[known]
-                keys, entry, counts = np.unique(
-                    rows * corpus.tokenizer.vocabulary_size + ids, return_inverse=True, return_counts=True
-                )
+                keys, entry, counts = np.unique(rows * size + ids, return_inverse=True, return_counts=True)
                 kept = (generator.random(len(keys)) >= self.deletion)[entry]
                 yield Bags(
                     ids[kept],
                     np.searchsorted(rows[kept], np.arange(len(chosen) + 1)),
-                    keys // corpus.tokenizer.vocabulary_size,
-                    keys % corpus.tokenizer.vocabulary_size,
-                    counts.astype(np.float32),
+                    keys // size,
+                    keys % size,
+                    (np.log1p(counts) * importance_V[keys % size]).astype(np.float32),
                     tokens,
                     done / total,
                     (done + len(chosen)) / total,
@@ -107,7 +110,7 @@ class DenoisingAutoencoder(BaseModel):
         from sslcore.training.learner import TorchLearner
         from sslcore.training.schedules import warmup_cosine
 
-        words = most_frequent(encoder.tokenizer, self.reconstructed_words)
+        words = most_frequent(word_counts(encoder.tokenizer), self.reconstructed_words)
         loss = BagReconstruction(encoder.network, words, encoder.tokenizer.vocabulary_size, generator).to(device)
         optimizer = torch.optim.Adam(loss.parameters(), fused=True)
         return TorchLearner(encoder, loss, [optimizer], warmup_cosine(self.learning_rate))
@@ -121,20 +124,7 @@ def gather(ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray) -> tuple
     return ids[np.repeat(offsets[documents], lengths) + within], rows
 
 
-def most_frequent(tokenizer: "Tokenizer", n: int) -> np.ndarray:
-    """int64: the ids of the n most frequent words, most frequent first, ties by id; special tokens are no words."""
-    counts = np.array(tokenizer.counts, dtype=np.int64)
-    counts[: tokenizer.first_word_id] = 0
+def most_frequent(counts: np.ndarray, n: int) -> np.ndarray:
+    """int64: the ids of the n most frequent words, most frequent first, ties by id; none that never occurs."""
     order = np.argsort(-counts, kind="stable")[:n]
     return order[counts[order] > 0]
-
-
-def inverse_document_frequencies(tokenizer: "Tokenizer") -> np.ndarray:
-    """float32 [V]: how telling a token is, from its count c among n: log(1 + n / c) / log(1 + n); special tokens 0.
-
-    Counts of tokens stand in for counts of documents, which the tokenizer does not keep; the two rank words alike.
-    """
-    counts = np.array(tokenizer.counts, dtype=np.float64)
-    counts[: tokenizer.first_word_id] = 0
-    total = max(2.0, counts.sum())
-    return np.where(counts > 0, np.log1p(total / np.maximum(counts, 1)) / np.log1p(total), 0.0).astype(np.float32)

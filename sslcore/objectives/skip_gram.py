@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
+from sslcore.models.word_weights import sif_weights, word_counts
 
 if TYPE_CHECKING:
     import torch
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from sslcore.tokenization.tokenizer import Tokenizer
     from sslcore.training.learner import KernelLearner, Metrics
 
-STRETCH = 8192  # tokens drawn and trained by one call of the kernel; a sentence is cut at its end
+STRETCH = 8192  # tokens drawn and trained by one call of the kernel; a document is cut at its end
 STRETCHES = 8  # in a batch, for threads to share
 FINAL_RATE = 1e-4  # word2vec.c's floor, as a share of the learning rate
 
 
 class Stretch(NamedTuple):
     ids: np.ndarray  # int32 [n]
-    boundaries: np.ndarray  # int64 [sentences + 1]: offsets into ids
+    boundaries: np.ndarray  # int64 [documents + 1]: offsets into ids
     seed: int
 
 
@@ -53,12 +54,12 @@ class SkipGram(BaseModel):
     kind: Literal["skip_gram"] = "skip_gram"
     dimensions: int = Field(default=100, ge=1, le=4096, description="Length of a word's vector.")
     window: int = Field(
-        default=5, ge=1, le=100, description="Words to each side at most; each word draws 1 to this many."
+        default=10, ge=1, le=100, description="Words to each side at most; each word draws 1 to this many."
     )
     epochs: int = Field(default=5, ge=1, le=1000, description="Passes over the corpus.")
     negatives: int = Field(default=5, ge=1, le=200, description="Noise words against which each window is told apart.")
     subsampling: float = Field(
-        default=1e-3,
+        default=1e-4,
         ge=0,
         le=1,
         description="Words more frequent than this share are thinned out; 0 keeps every occurrence.",
@@ -82,13 +83,13 @@ class SkipGram(BaseModel):
                 f"skip_gram needs a vocabulary of at least 2 different words, this corpus has {words}: "
                 "give more text or lower the tokenizer's minimum_count"
             )
-        if not (np.diff(corpus.sentence_offsets) > 1).any():
-            raise UserError("skip_gram learns from neighbours, but no sentence of this corpus has two words")
+        if not (np.diff(corpus.document_offsets) > 1).any():
+            raise UserError("skip_gram learns from neighbours, but no document of this corpus has two words")
 
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "WordVectors":
         import torch
 
-        from sslcore.models.word_vectors import WordVectors, sif_weights
+        from sslcore.models.word_vectors import WordVectors
 
         counts = word_counts(tokenizer)
         weights = sif_weights(counts) if self.pooling == "sif" else (counts > 0).astype(np.float32)
@@ -109,7 +110,7 @@ class SkipGram(BaseModel):
                 cuts = np.append(np.arange(start, end, STRETCH), end)
                 seeds = generator.integers(0, 2**63, len(cuts) - 1)
                 stretches = [
-                    Stretch(corpus.ids[a:b], sentences_between(corpus.sentence_offsets, a, b), int(seed))
+                    Stretch(corpus.ids[a:b], documents_between(corpus.document_offsets, a, b), int(seed))
                     for a, b, seed in zip(cuts[:-1].tolist(), cuts[1:].tolist(), seeds, strict=True)
                 ]
                 tokens = end - int(start)
@@ -126,15 +127,8 @@ class SkipGram(BaseModel):
         return KernelLearner(encoder, update, export, linear_decay(self.learning_rate, self.learning_rate * FINAL_RATE))
 
 
-def word_counts(tokenizer: "Tokenizer") -> np.ndarray:
-    """int64 [V]: occurrences of each word in the training split; special tokens are no words and count 0."""
-    counts = np.array(tokenizer.counts, dtype=np.int64)
-    counts[: tokenizer.first_word_id] = 0
-    return counts
-
-
-def sentences_between(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
-    """int64: the sentence offsets within tokens [start, end), counted from start; both ends are boundaries."""
+def documents_between(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
+    """int64: the document offsets within tokens [start, end), counted from start; both ends are boundaries."""
     inside = offsets[np.searchsorted(offsets, start, "right") : np.searchsorted(offsets, end, "left")]
     return np.concatenate([[start], inside, [end]]).astype(np.int64) - start
 

@@ -38,7 +38,7 @@ def pretrain(
     progress: Progress = silent,
     on_metrics: OnMetrics = ignore,
 ) -> "Encoder":
-    """An encoder trained by `objective` on an encoded corpus, or on token lists (each a sentence and a document).
+    """An encoder trained by `objective` on an encoded corpus, or on token lists (each a document).
 
     `on_metrics` receives (step, metrics) at most 200 times, evenly over the run. `workers` is threads (default: all
     cores).
