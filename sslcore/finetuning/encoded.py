@@ -1,0 +1,38 @@
+"""Texts as token ids, tokenised once and then cut into batches without a Python loop per token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sslcore.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Token ids of n texts, one after the other: text i is ids[offsets[i]:offsets[i+1]]."""
+
+    ids: np.ndarray  # int32 [tokens]
+    offsets: np.ndarray  # int64 [n + 1], offsets[0] = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenizer: "Tokenizer", *, maximum_tokens: int) -> "EncodedTexts":
+        """The first `maximum_tokens` tokens of each text; a text without a known token is empty."""
+        ids, offsets = tokenizer.encode_batch(list(texts))
+        return cls(np.asarray(ids), np.asarray(offsets)).take(np.arange(len(texts)), maximum_tokens=maximum_tokens)
+
+    def take(self, rows: np.ndarray, *, maximum_tokens: int | None = None) -> "EncodedTexts":
+        """The texts of these rows, in their order."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        if maximum_tokens is not None:
+            lengths = np.minimum(lengths, maximum_tokens)
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return EncodedTexts(self.ids[places], offsets)

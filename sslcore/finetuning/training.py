@@ -1,0 +1,196 @@
+"""The training loop of fine-tuning: an iterator of updates, and the consumer that validates, keeps the best and stops.
+
+B texts in a batch, D dimensions, C classes.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from sslcore.finetuning.classification import FineTuning, LabelledTexts, OnMetrics
+from sslcore.finetuning.freezing import FREEZING
+from sslcore.finetuning.network import ClassifierNetwork, dropped, outputs, tensors
+from sslcore.finetuning.scores import cross_entropy, macro_f1, selection_score
+from sslcore.progress import Progress
+from sslcore.randomness import numpy_generator, torch_generator
+
+if TYPE_CHECKING:
+    from sslcore.models.encoder import Encoder
+
+VALIDATIONS = 20
+"""Validations of a run that is not stopped early."""
+
+
+class Block(BaseModel):
+    """One block of the network and its numbers of parameters."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    trainable: int
+    total: int
+
+
+class TrainingSummary(BaseModel):
+    """What a run did: its cost and the validation scores of the weights that were kept."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int
+    best_step: int
+    seconds: float
+    validation_macro_f1: float | None
+    validation_loss: float | None
+    trainable_parameters: int
+    total_parameters: int
+    blocks: tuple[Block, ...]
+
+
+@dataclass
+class TrainingRun:
+    """What the consumer of the loop collects."""
+
+    blocks: tuple[Block, ...]
+    curve: list[tuple[int, str, float]] = field(default_factory=list)
+    steps: int = 0
+    best_step: int = 0
+    best: tuple[float, float] | None = None  # validation macro-F1 and log-likelihood
+
+    def summary(self, *, seconds: float) -> TrainingSummary:
+        return TrainingSummary(
+            steps=self.steps,
+            best_step=self.best_step,
+            seconds=seconds,
+            validation_macro_f1=self.best[0] if self.best else None,
+            validation_loss=-self.best[1] if self.best else None,
+            trainable_parameters=sum(block.trainable for block in self.blocks),
+            total_parameters=sum(block.total for block in self.blocks),
+            blocks=self.blocks,
+        )
+
+
+def train_network(
+    encoder: "Encoder",
+    train: LabelledTexts,
+    validation: LabelledTexts,
+    config: FineTuning,
+    *,
+    classes: int,
+    seed: int,
+    device: str,
+    progress: Progress,
+    on_metrics: OnMetrics | None,
+) -> tuple[ClassifierNetwork, TrainingRun]:
+    """A copy of the encoder's network under a head, trained; and the record of the run."""
+    network = ClassifierNetwork(copy.deepcopy(encoder.network), encoder.dimensions, classes).to(device)
+    groups = encoder.layer_groups()
+    freeze(network, FREEZING[config.freezing](groups))
+    features = outputs(network.encoder, train.texts, device=device)
+    network.standardise_by(torch.from_numpy(features).to(device))
+    run = TrainingRun(blocks=blocks(network, groups))
+
+    total = config.steps(len(train))
+    interval = max(1, total // VALIDATIONS)
+    kept, stale = None, 0
+    for step, metrics in updates(network, train, config, total, seed=seed, device=device):
+        run.steps = step
+        if step % interval == 0 or step == total:
+            if len(validation):
+                logits = outputs(network, validation.texts, device=device)
+                score = selection_score(validation.classes, logits)
+                metrics["validation_macro_f1"] = macro_f1(validation.classes, logits.argmax(axis=1))
+                metrics["validation_loss"] = cross_entropy(validation.classes, logits)
+                better = run.best is None or score > run.best
+                stale = 0 if better else stale + 1
+                if better:
+                    run.best, run.best_step = score, step
+                    kept = {name: value.clone() for name, value in network.state_dict().items()}
+            progress(step / total, f"update {step:,} of at most {total:,}, loss {metrics['loss']:.3f}")
+        run.curve += [(step, name, value) for name, value in metrics.items()]
+        if on_metrics:
+            on_metrics(step, metrics)
+        if stale >= config.patience:
+            break
+    if kept is not None:
+        network.load_state_dict(kept)
+    else:
+        run.best_step = run.steps
+    return network.eval(), run
+
+
+def updates(
+    network: ClassifierNetwork, train: LabelledTexts, config: FineTuning, total: int, *, seed: int, device: str
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield `(step, metrics)` after each of `total` updates of `network`, in place. Steps count from 1."""
+    order = numpy_generator(seed, "batches")
+    noise = torch_generator(seed, "dropout", device=device)
+    head = list(network.head.parameters())
+    body = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if (p.ndim > 1) is matrices], "lr": rate, "weight_decay": decay}
+            for parameters, rate in ((body, config.learning_rate), (head, config.head_learning_rate))
+            for matrices, decay in ((True, config.weight_decay), (False, 0.0))
+        ],
+        fused=True,  # one pass over the embedding table instead of ten
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: linear_schedule(done, total, config.warmup))
+    fixed = None if body else torch.from_numpy(outputs(network.encoder, train.texts, device=device)).to(device)
+    classes = torch.from_numpy(train.classes).to(device)
+    size = config.batch(len(train))
+    network.train()
+    step = 0
+    while step < total:
+        shuffled = order.permutation(len(train))
+        for start in range(0, len(train), size):
+            rows = shuffled[start : start + size]
+            # A frozen encoder gives the same features at every pass: they are computed once.
+            batch = train.texts.take(rows)
+            features_BD = network.encoder(*tensors(batch, device)) if fixed is None else fixed[rows]
+            logits_BC = network.head(dropped(network.standardised(features_BD), config.dropout, noise))
+            loss = nn.functional.cross_entropy(logits_BC, classes[rows])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([*body, *head], config.gradient_norm)
+            rate = schedule.get_last_lr()[0]
+            optimizer.step()
+            schedule.step()
+            step += 1
+            yield step, {"loss": loss.item(), "learning_rate": float(rate)}
+            network.train()
+            if step == total:
+                return
+
+
+def linear_schedule(done: int, total: int, warmup: float) -> float:
+    """Factor of the peak rate after `done` of `total` updates: up over the warm-up, then down to zero."""
+    rising = round(warmup * total)
+    if done < rising:
+        return (done + 1) / (rising + 1)
+    return (total - done) / max(1, total - rising)
+
+
+def freeze(network: ClassifierNetwork, frozen: frozenset[str]) -> None:
+    """Mark which encoder parameters learn; names are those of the encoder's network."""
+    for name, parameter in network.encoder.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def blocks(network: ClassifierNetwork, groups: "list[tuple[str, list[str]]]") -> tuple[Block, ...]:
+    """Trainable and total parameters of each layer group, from the input upwards, and of the head."""
+    parameters = dict(network.encoder.named_parameters())
+    named = [(name, [parameters[each] for each in names]) for name, names in groups]
+    named.append(("head", list(network.head.parameters())))
+    return tuple(
+        Block(
+            name=name,
+            trainable=sum(each.numel() for each in members if each.requires_grad),
+            total=sum(each.numel() for each in members),
+        )
+        for name, members in named
+    )
