@@ -11,7 +11,7 @@ part at a time.
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,14 @@ class Fingerprints(NamedTuple):
     ids: NDArray[np.uint64]  # [n, 2] the document ids, as numbers
     words: NDArray[np.uint64]  # [n] hash of all words in order
     signatures: NDArray[np.uint64]  # [n, BANDS] column b: the key of band b
+
+
+NO_FINGERPRINTS = Fingerprints(*(np.empty(shape, np.uint64) for shape in ((0, 2), 0, (0, BANDS))))
+
+
+def concatenated(several: Sequence[Fingerprints]) -> Fingerprints:
+    """The fingerprints of all the documents, one after the other."""
+    return Fingerprints(*(np.concatenate(column) for column in zip(*several, strict=True)))
 
 
 class FingerprintFiles:

@@ -83,6 +83,7 @@ def ingest(
         )  # fmt: skip
         _check_splits(summary, config.splits)
     write_sources(fingerprint(files), folder)
+    progress(1.0, f"{summary['documents']} documents")
     return {**summary, "files": len(files), "seconds": round(time.perf_counter() - started, 3)}
 
 

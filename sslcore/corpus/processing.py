@@ -17,7 +17,7 @@ import xxhash
 from sslcore.contracts import DROPPED, SENTENCE
 from sslcore.corpus.characters import codes_of
 from sslcore.corpus.cleaning import clean
-from sslcore.corpus.deduplication import Fingerprints
+from sslcore.corpus.deduplication import NO_FINGERPRINTS, Fingerprints, concatenated
 from sslcore.corpus.language import languages_of
 from sslcore.corpus.measures import measures_of
 from sslcore.corpus.quality import Quality, first_broken
@@ -70,28 +70,26 @@ class Processor:
     folder: Path
 
     def __call__(self, batch: Batch) -> Part:
-        kept: list[pa.RecordBatch] = []
-        dropped: list[pa.RecordBatch] = []
-        fingerprints: list[Fingerprints] = []
+        fingerprints = [NO_FINGERPRINTS]
+        dropped = 0
         documents = iter(batch.documents or (d for file in batch.files for d in read_documents(self.source, file)))
-        while portion := next_portion(documents):
-            result = process(portion, self.quality)
-            kept.append(result.kept)
-            dropped.append(result.dropped)
-            fingerprints.append(result.fingerprints)
-        write_arrow(self.folder / f"{batch.number}.kept", PART, kept)
-        write_arrow(self.folder / f"{batch.number}.dropped", DROPPED, dropped)
-        together = Fingerprints(*map(np.concatenate, zip(*fingerprints, strict=True))) if fingerprints else _NOTHING
-        return Part(batch.number, together, sum(map(len, dropped)), batch.bytes)
+        with (
+            pa.ipc.new_file(self.folder / f"{batch.number}.kept", PART) as kept_file,  # uncompressed: one text can
+            pa.ipc.new_file(self.folder / f"{batch.number}.dropped", DROPPED) as dropped_file,  # be read without all
+        ):
+            while portion := next_portion(documents):
+                result = process(portion, self.quality)
+                kept_file.write_batch(result.kept)
+                dropped_file.write_batch(result.dropped)
+                fingerprints.append(result.fingerprints)
+                dropped += result.dropped.num_rows
+        return Part(batch.number, concatenated(fingerprints), dropped, batch.bytes)
 
 
 class Processed(NamedTuple):
     kept: pa.RecordBatch  # PART
     dropped: pa.RecordBatch  # DROPPED
     fingerprints: Fingerprints
-
-
-_NOTHING = Fingerprints(np.empty((0, 2), np.uint64), np.empty(0, np.uint64), np.empty((0, 32), np.uint64))
 
 
 def next_portion(documents: Iterator[RawDocument | Rejected]) -> list[RawDocument | Rejected]:
@@ -170,12 +168,6 @@ def dropped_batch(rows: list[tuple[str, str, str, str]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [pa.array(column, pa.string()) for column in (origins, reasons, details, shown)], schema=DROPPED
     )
-
-
-def write_arrow(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
-    """One record batch, uncompressed, so that a single text can be read back without the others."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        writer.write_table(pa.Table.from_batches(batches, schema).combine_chunks())
 
 
 def _sentence_lists(sentences: Sentences) -> pa.ListArray:

@@ -13,9 +13,10 @@ Insights from Training Gopher", section A.1.1 and Table A1), as datatrove and Re
     English stop words   ≥ 2
 
 Where ours differ it is because they judge web pages and we also take reviews, questions and docstrings: the least
-number of words is 3, not 50, and the rules that count repetition and stop words are silent below 50 words, where chance
-alone would break them. In scripts without spaces every character counts as a word (see words.py), and the rules
-about the length of words do not apply; the 50 words are 100 characters there, and an n-gram 2n (see measures.py).
+number of words is 3, not 50, and the rules that count repetition, layout and stop words are silent below 100 words,
+where saying a phrase twice already breaks them. In scripts without spaces every character counts as a word (see
+words.py), and the rules about the length of words do not apply; the 100 words are 200 characters there, and an n-gram
+is 2n (see measures.py).
 """
 
 from collections.abc import Callable
@@ -81,7 +82,7 @@ class Quality(BaseModel):
         description="Share of characters in repeated 5-, 6-, 7-, 8-, 9- and 10-grams of words.",
     )
     repetition_from_words: int = Field(
-        50,
+        100,
         ge=0,
         description="Shorter documents are not judged by repetition, layout and stop words "
         "(in scripts without spaces: with fewer than twice as many characters).",
