@@ -86,10 +86,9 @@ def run(
 ) -> None:
     """The whole job, from raw text to the registry and a verdict."""
     with _here(store):
-        from sslcore.corpus.sources import raw_files
-
         from flows.job import job_from_file, job_from_source
         from flows.server import prefect_server
+        from sslcore.corpus.sources import raw_files
 
         is_configuration = source.endswith((".yaml", ".yml"))
         if is_configuration and (text or label):
@@ -147,9 +146,8 @@ def tokenize(
     as_json: Json = False,
 ) -> None:
     """Fit a tokenizer on a corpus; report how it fits."""
-    from sslcore.tokenization.registry import Tokenization
-
     from flows.job import parsed
+    from sslcore.tokenization.registry import Tokenization
 
     spec = parsed(Tokenization, {"kind": kind}, tuple(settings), "tokenize")
     _step("tokenization", {"corpus": corpus, "tokenization": spec}, store, as_json)
@@ -165,9 +163,8 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Train an encoder by one self-supervised objective."""
-    from sslcore.objectives.registry import Objective
-
     from flows.job import parsed
+    from sslcore.objectives.registry import Objective
 
     spec = parsed(Objective, {"kind": objective}, tuple(settings), "pretrain")
     _step("pretraining", {"corpus": corpus, "objective": spec, "seed": seed}, store, as_json)
@@ -184,9 +181,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure what pretraining brought, and say the verdict."""
-    from sslcore.evaluation.config import Evaluation
-
     from flows.job import parsed
+    from sslcore.evaluation.config import Evaluation
 
     config = parsed(Evaluation, {}, tuple(settings), "evaluate")
     parameters = {"source": source, "text": text, "label": label, "evaluation": config, "seed": seed}
@@ -204,9 +200,8 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Train a classifier on an encoder."""
-    from sslcore.finetuning.classification import FineTuning
-
     from flows.job import parsed
+    from sslcore.finetuning.classification import FineTuning
 
     config = parsed(FineTuning, {}, tuple(settings), "finetune")
     parameters = {"source": source, "text": text, "label": label, "finetuning": config, "seed": seed}

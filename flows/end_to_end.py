@@ -1,7 +1,6 @@
 """The whole story: raw text → corpus → tokenizer → encoders → what they brought → classifier → registry."""
 
 from prefect import flow
-from tasks.summary import JobResult, summarise
 
 from flows.job import Job
 from tasks.evaluation import evaluate
@@ -9,6 +8,7 @@ from tasks.finetuning import fine_tune
 from tasks.ingestion import ingest, labelled
 from tasks.pretraining import pretrain
 from tasks.registration import chosen_encoder, register
+from tasks.summary import JobResult, summarise
 from tasks.tokenization import encode, tokenize
 from tasks.tracking import HOOKS, open_flow_run
 

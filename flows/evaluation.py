@@ -4,9 +4,9 @@ from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
-from sslcore.evaluation.config import Evaluation
 
 from sslcore.artifacts import Ref
+from sslcore.evaluation.config import Evaluation
 from tasks import inputs
 from tasks.evaluation import evaluate
 from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
-from sslcore.finetuning.classification import FineTuning
 
 from sslcore.artifacts import Ref
+from sslcore.finetuning.classification import FineTuning
 from tasks import inputs
 from tasks.finetuning import fine_tune
 from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run

@@ -1,9 +1,9 @@
 """One step alone: raw text → corpus."""
 
 from prefect import flow
-from sslcore.corpus.ingestion import Ingestion
 
 from sslcore.artifacts import Ref
+from sslcore.corpus.ingestion import Ingestion
 from tasks.ingestion import ingest
 from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
 

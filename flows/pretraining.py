@@ -4,10 +4,10 @@ from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
-from sslcore.objectives.registry import Objective
-from sslcore.objectives.skip_gram import SkipGram
 
 from sslcore.artifacts import Ref
+from sslcore.objectives.registry import Objective
+from sslcore.objectives.skip_gram import SkipGram
 from tasks import inputs
 from tasks.pretraining import pretrain
 from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run

@@ -7,9 +7,9 @@ from tasks.runtime import StepReport
 
 if TYPE_CHECKING:
     from prefect.flows import Flow
-    from tasks.summary import JobResult
 
     from sslcore.artifacts import Ref
+    from tasks.summary import JobResult
 
 
 def run_flow(flow: "Flow[Any, Any]", parameters: dict[str, Any], *, quiet: bool) -> tuple[Any, list[StepReport]]:

@@ -1,10 +1,10 @@
 """One step alone: corpus → tokenizer."""
 
 from prefect import flow
-from sslcore.tokenization.registry import Tokenization
-from sslcore.tokenization.words import Words
 
 from sslcore.artifacts import Ref
+from sslcore.tokenization.registry import Tokenization
+from sslcore.tokenization.words import Words
 from tasks import inputs
 from tasks.tokenization import tokenize
 from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from sslcore.evaluation.config import Evaluation
 
 from sslcore.artifacts import Ref
+from sslcore.evaluation.config import Evaluation
 from tasks import runtime
 
 VERSION = 1
@@ -16,10 +16,9 @@ VERSION = 1
 def evaluate(config: Evaluation, corpus: Ref, encoders: Mapping[str, Ref], seed: int) -> Ref:
     """Measure the encoders, by name, against the baselines on the same rows."""
     from sslcore.corpus.shards import Corpus
+    from sslcore.evaluation import write_evaluation_report
     from sslcore.evaluation.figures import report_figures
     from sslcore.models.encoder import Encoder
-
-    from sslcore.evaluation import write_evaluation_report
 
     here = runtime.current()
     return runtime.build(

@@ -2,9 +2,9 @@
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from sslcore.finetuning.classification import FineTuning
 
 from sslcore.artifacts import Ref
+from sslcore.finetuning.classification import FineTuning
 from tasks import runtime
 
 VERSION = 1
@@ -14,9 +14,8 @@ VERSION = 1
 def fine_tune(config: FineTuning, corpus: Ref, encoder: Ref, seed: int) -> Ref:
     from sslcore.corpus.shards import Corpus
     from sslcore.evaluation.figures import curve_figure
-    from sslcore.models.encoder import Encoder
-
     from sslcore.finetuning import write_finetuned_model
+    from sslcore.models.encoder import Encoder
 
     here = runtime.current()
     return runtime.build(

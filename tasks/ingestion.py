@@ -2,11 +2,11 @@
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+
+from sslcore.artifacts import Ref, raw_input
 from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.ingestion import ingest as write_corpus
 from sslcore.corpus.sources import fingerprint, raw_files
-
-from sslcore.artifacts import Ref, raw_input
 from tasks import runtime
 
 VERSION = 1

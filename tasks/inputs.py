@@ -5,13 +5,12 @@ The steps before run with their defaults; anything else is a job with a configur
 
 from pathlib import Path
 
+from sslcore.artifacts import Ref
 from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import FilesSource
+from sslcore.errors import UserError
 from sslcore.objectives.registry import DEFAULT_OBJECTIVES
 from sslcore.tokenization.words import Words
-
-from sslcore.artifacts import Ref
-from sslcore.errors import UserError
 from tasks import runtime
 from tasks.ingestion import ingest
 from tasks.pretraining import pretrain

@@ -2,9 +2,9 @@
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from sslcore.objectives.registry import Objective
 
 from sslcore.artifacts import Ref
+from sslcore.objectives.registry import Objective
 from tasks import runtime
 
 VERSION = 1
@@ -13,9 +13,8 @@ VERSION = 1
 @task(name="pretrain", cache_policy=NO_CACHE)
 def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
     from sslcore.evaluation.figures import curve_figure
-    from sslcore.training.pretraining import write_encoder
-
     from sslcore.tokenization import EncodedCorpus
+    from sslcore.training.pretraining import write_encoder
 
     here = runtime.current()
     corpus = EncodedCorpus.open(here.store.path(encoded))

@@ -2,9 +2,9 @@
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from sslcore.tokenization.registry import Tokenization
 
 from sslcore.artifacts import Ref
+from sslcore.tokenization.registry import Tokenization
 from tasks import runtime
 
 TOKENIZER_VERSION = 1
@@ -15,7 +15,6 @@ ENCODING_VERSION = 1
 def tokenize(spec: Tokenization, corpus: Ref) -> Ref:
     """Fit the tokenizer on the training split."""
     from sslcore.corpus.shards import Corpus
-
     from sslcore.tokenization import write_tokenizer
 
     opened = Corpus.open(runtime.current().store.path(corpus))
@@ -33,7 +32,6 @@ def tokenize(spec: Tokenization, corpus: Ref) -> Ref:
 def encode(corpus: Ref, tokenizer: Ref) -> Ref:
     """Write the training split as ids that memory-map."""
     from sslcore.corpus.shards import Corpus
-
     from sslcore.tokenization import Tokenizer, encode_corpus
 
     store = runtime.current().store
