@@ -18,6 +18,12 @@ from sslcore.corpus.kinds import wide_encoding
 WESTERN = "sloppy-windows-1252"  # what web pages mean by latin-1; Python's cp1252 refuses five bytes
 SAMPLE_BYTES = 1 << 16
 
+# Scores of `_plausibility`. Right readings give 0.8 (titles full of names) to 1.9 (Japanese in kana), wrong ones below.
+PLAUSIBLE = 0.6
+CLEARLY_PLAUSIBLE = 0.75
+LEAST_CHARACTERS = 2
+MOST_LOST = 0.1
+
 _MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe\0\0": "utf-32",
@@ -68,12 +74,28 @@ def detect(sample: bytes, *, declared: str = "") -> str:
     telling = non_ascii_lines(sample)
     if (declared := _known(declared)) and decodes(telling, declared):
         return declared
-    scores = {name: _plausibility(telling, name, language) for name, language in _EAST_ASIAN.items()}
-    best = max(scores, key=scores.__getitem__)
+    scores = {
+        name: _plausibility(telling.decode(name, "ignore"), language)
+        for name, language in _EAST_ASIAN.items()
+        if decodes(telling, name)
+    }
+    best = max(scores, key=scores.__getitem__, default="")
     western = _western_plausibility(telling)
-    if scores[best] > 0.6 and scores[best] > western:
+    if best and scores[best] > max(PLAUSIBLE, western):
         return best
     return WESTERN if western > 0.9 else _by_charset_normalizer(telling)
+
+
+def plausible_east_asian(data: bytes) -> str:
+    """GB 18030, Big5, Shift-JIS, EUC-JP or Korean when the bytes clearly are it, though a few may be lost; else ""."""
+    scores: dict[str, float] = {}
+    for name, language in _EAST_ASIAN.items():
+        text = data.decode(name, "replace")
+        characters = sum(c > "\x7f" for c in text)
+        if characters >= LEAST_CHARACTERS and text.count("\ufffd") <= MOST_LOST * characters:
+            scores[name] = _plausibility(text, language)
+    best = max(scores, key=scores.__getitem__, default="")
+    return best if best and scores[best] > CLEARLY_PLAUSIBLE else ""
 
 
 def non_ascii_lines(data: bytes, limit: int = SAMPLE_BYTES) -> bytes:
@@ -119,16 +141,18 @@ def _is_utf8(sample: bytes) -> bool:
     return bad < 0.05 * good
 
 
-def _plausibility(sample: bytes, encoding: str, language: "_Language") -> float:
-    """0 to 2: the share of the non-ASCII characters in the frequent part of the encoding's own table, plus the share
-    among the few most frequent ones of its language; 0 when the bytes do not decode."""
-    if not decodes(sample, encoding):
-        return 0.0
-    characters = [c for c in sample.decode(encoding, "ignore") if c > "\x7f"]
+def _plausibility(text: str, language: "_Language") -> float:
+    """0 to 2: the share of the non-ASCII characters in the frequent part of the language's table, plus the share among
+    the few most frequent ones."""
+    characters = [c for c in text if c > "\x7f"]
     if not characters:
         return 0.0
     common = language.common()
-    return sum((c in common) + (c in language.very_frequent) for c in characters) / len(characters)
+    frequent = sum(c in common for c in characters)
+    very_frequent = sum(c in language.very_frequent for c in characters)
+    if language.never_without and not very_frequent:
+        frequent //= 2
+    return (frequent + very_frequent) / len(characters)
 
 
 def _western_plausibility(sample: bytes) -> float:
@@ -174,6 +198,12 @@ def _simplified() -> frozenset[str]:
 
 
 @functools.cache
+def _chinese() -> frozenset[str]:
+    """Both: GB 18030 and GBK hold traditional text too."""
+    return _simplified() | _traditional()
+
+
+@functools.cache
 def _traditional() -> frozenset[str]:
     """Big5 level 1: A440 to C67E, 5,401 frequent characters."""
     return _rows("big5", 0xA4, 0xC6)() | _punctuation()
@@ -195,12 +225,13 @@ def _punctuation() -> frozenset[str]:
 class _Language(NamedTuple):
     common: Callable[[], frozenset[str]]
     very_frequent: str
+    never_without: bool = False  # a sentence of Japanese has kana
 
 
 _EAST_ASIAN = {
-    "gb18030": _Language(_simplified, _FREQUENT_CHINESE),
+    "gb18030": _Language(_chinese, _FREQUENT_CHINESE),
     "big5hkscs": _Language(_traditional, _FREQUENT_CHINESE),
-    "cp932": _Language(_japanese, _KANA),
-    "euc_jp": _Language(_japanese, _KANA),
+    "cp932": _Language(_japanese, _KANA, never_without=True),
+    "euc_jp": _Language(_japanese, _KANA, never_without=True),
     "cp949": _Language(_korean, _FREQUENT_KOREAN),
 }
