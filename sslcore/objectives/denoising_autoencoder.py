@@ -56,7 +56,7 @@ class DenoisingAutoencoder(BaseModel):
     reconstructed_words: int = Field(
         default=4096, ge=2, description="How many of the most frequent words are to be restored."
     )
-    epochs: int = Field(default=5, ge=1, le=1000, description="Passes over the corpus.")
+    epochs: int = Field(default=4, ge=1, le=1000, description="Passes over the corpus.")
     batch_size: int = Field(default=128, ge=1, le=65536, description="Documents in a step.")
     learning_rate: float = Field(
         default=5e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0."
