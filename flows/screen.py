@@ -4,6 +4,7 @@ Everything goes to standard error; standard output belongs to the result.
 """
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,15 @@ from typing import Any
 from tasks import runtime
 
 SECONDS_BETWEEN_LINES = 10.0
+WARNINGS = logging.StreamHandler()  # to standard error
+WARNINGS.setLevel(logging.WARNING)
+WARNINGS.setFormatter(logging.Formatter("warning: %(message)s"))
 
 
 @contextlib.contextmanager
 def shown(*, quiet: bool) -> Iterator[None]:
     """Show the progress of every step until the block ends."""
+    logging.getLogger("sslcore").addHandler(WARNINGS)
     if quiet:
         yield
         return

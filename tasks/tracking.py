@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPERIMENT = "sslcore"
 FLUSH_SECONDS = 5.0
+NOT_IN_A_NAME = re.compile(r"[^\w\-. /:]")
+"""What MLflow refuses in the name of a metric or parameter."""
 Figures = Callable[[Path], Mapping[str, "Figure"]]
 """Draws an artefact's plots from its folder: file name → figure."""
 
@@ -55,6 +58,7 @@ def tracking_uri() -> str:
 def _client(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # training must not wait minutes for a dead server
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     import mlflow
@@ -316,7 +320,11 @@ def _log_metrics(run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> No
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
-    metrics = [Metric(name, float(value), now, step) for step, values in rows for name, value in values.items()]
+    metrics = [
+        Metric(NOT_IN_A_NAME.sub("", name), float(value), now, step)
+        for step, values in rows
+        for name, value in values.items()
+    ]
     for start in range(0, len(metrics), 1000):
         client().log_batch(run_id, metrics=metrics[start : start + 1000])
     if rows and rows[-1][0] > 0:
@@ -326,7 +334,7 @@ def _log_metrics(run_id: str, rows: list[tuple[int, Mapping[str, float]]]) -> No
 def _log_params(run_id: str, spec: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
-    params = [Param(name, str(value)[:6000]) for name, value in _flat(spec)]
+    params = [Param(NOT_IN_A_NAME.sub("", name), str(value)[:6000]) for name, value in _flat(spec)]
     for start in range(0, len(params), 100):
         client().log_batch(run_id, params=params[start : start + 100])
 
@@ -402,7 +410,6 @@ def _requirements() -> list[str]:
 
 def register(model: Manifest, name: str, alias: str, description: str, tags: Mapping[str, str]) -> RegisteredVersion:
     """Make the model a version of `name` unless these very bytes are one already, and point the alias at it."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     record(model, reused=True)
@@ -419,9 +426,15 @@ def register(model: Manifest, name: str, alias: str, description: str, tags: Map
     if known:
         version = known[0]
     else:
-        all_tags = {**tags, "sslcore.key": str(model.ref), "sslcore.digest": model.digest}
-        version = mlflow.register_model(run.data.tags["sslcore.model_uri"], name, tags=all_tags)
-        client().update_model_version(name, version.version, description)
+        uri = run.data.tags["sslcore.model_uri"]
+        version = client().create_model_version(
+            name,
+            uri,
+            run.info.run_id,
+            tags={**tags, "sslcore.key": str(model.ref), "sslcore.digest": model.digest},
+            description=description,
+            model_id=uri.removeprefix("models:/"),
+        )
     client().set_registered_model_alias(name, alias, version.version)
     return RegisteredVersion(name, int(version.version), alias, not known)
 

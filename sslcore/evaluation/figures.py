@@ -33,8 +33,8 @@ def report_figures(folder: Path) -> Mapping[str, "Figure"]:
 
 
 def label_efficiency_figure(report: "EvaluationReport") -> "Figure":
-    """Macro-F1 against labels per class (log scale) for every contender, with 95 % intervals as bands."""
-    figure, axes = _new(9.0, 5.2)
+    """Macro-F1 against labels per class (log scale) for every contender; the two compared have their 95 % intervals as bands."""
+    figure, axes = _new(10.0, 5.2)
     encoders = sorted({c.encoder for c in report.contenders if c.encoder})
     x = [budget.labels for budget in report.budgets]
     ends = []
@@ -44,7 +44,9 @@ def label_efficiency_figure(report: "EvaluationReport") -> "Figure":
         y = [score.macro_f1 for score in scores]
         style = LINES[contender.method]
         axes.plot(x, y, style, color=colour, marker="o", markersize=4, linewidth=2 if contender.pretrained else 1.5)
-        axes.fill_between(x, [s.low for s in scores], [s.high for s in scores], color=colour, alpha=0.10, linewidth=0)
+        if contender.name in (report.verdict.pretrained, report.verdict.baseline):
+            low, high = [score.low for score in scores], [score.high for score in scores]
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         ends.append((y[-1], contender.name, colour))
     _name_ends(axes, x[-1], ends)
     axes.set_xscale("log")
@@ -118,13 +120,12 @@ def _plain(axes: "Axes") -> None:
 
 
 def _name_ends(axes: "Axes", x: float, ends: list[tuple[float, str, str]]) -> None:
-    """Names beside the last points, pushed apart so that none covers another."""
+    """Names beside the last points, in their order, evenly apart and within the axes, so that none covers another."""
     low, high = axes.get_ylim()
-    gap = (high - low) * 0.055
-    place = float("-inf")
-    for y, name, colour in sorted(ends):
-        place = max(y, place + gap)
-        axes.annotate(
-            name, (x, y), xytext=(12, (place - y) / (high - low) * 330), textcoords="offset points",
-            color=colour, va="center", fontsize=9, annotation_clip=False,
-        )  # fmt: skip
+    gap = (high - low) * 0.058
+    middle = sum(y for y, _, _ in ends) / len(ends)
+    first = min(middle - gap * (len(ends) - 1) / 2, high - gap * len(ends))
+    for place, (y, name, colour) in enumerate(sorted(ends)):
+        where = {"xy": (x, y), "xytext": (1.04, first + gap * place), "textcoords": ("axes fraction", "data")}
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6}
+        axes.annotate(name, **where, color=colour, va="center", fontsize=9, annotation_clip=False, arrowprops=line)
