@@ -30,6 +30,14 @@ def columnar(file: RawFile, text: str, label: str) -> Iterator[tuple[list[str], 
         raise UserError(f"{file.location}: damaged {file.format} file ({reason}); write or fetch it again") from error
 
 
+def count_rows(file: RawFile) -> int:
+    """How many rows it holds, from its metadata where it has some."""
+    with _seekable(file) as source:
+        if file.format == "parquet":
+            return int(pq.ParquetFile(source).metadata.num_rows)
+        return sum(batch.num_rows for batch in _arrow(source)[1])
+
+
 @contextmanager
 def _seekable(file: RawFile) -> Iterator[Any]:
     """Columnar files are read from their end: a compressed one is unpacked into a temporary file, not into memory."""

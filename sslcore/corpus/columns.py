@@ -35,7 +35,7 @@ def choose_text_column(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
         second = lengths[longest[1]] if len(longest) > 1 else 0.0
         if second < AMBIGUOUS_RATIO * lengths[longest[0]]:
             return longest[0]
-        what = f"the columns {longest[0]!r} and {longest[1]!r} both look like text"
+        what = f"the columns {' and '.join(repr(c) for c in columns if c in longest[:2])} both look like text"
     else:
         what = "no column looks like text"
     raise UserError(f"{where}: {what}; say which with --text COLUMN. Columns: {describe(rows, columns)}")

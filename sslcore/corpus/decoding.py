@@ -10,7 +10,14 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from sslcore.corpus.encodings import SAMPLE_BYTES, detect, encoding_by_escape, encoding_by_mark, non_ascii_lines
+from sslcore.corpus.encodings import (
+    SAMPLE_BYTES,
+    decodes,
+    detect,
+    encoding_by_escape,
+    encoding_by_mark,
+    non_ascii_lines,
+)
 from sslcore.corpus.raw import MAXIMUM_CHARACTERS
 
 LOOKAHEAD_BYTES = 1 << 20
@@ -46,6 +53,27 @@ def decode(chunks: Iterator[bytes], *, declared_in: str = "") -> Iterator[str]:
         encoding = detect(non_ascii_lines(sample, SAMPLE_BYTES), declared=_declared(first) if declared_in else "")
     for block in itertools.chain(ahead, blocks):
         yield _decode_block(block, encoding or "utf-8")
+
+
+def encoding_of(beginning: bytes) -> str:
+    """The encoding that `decode` would settle on for a file that begins so; "ascii" when nothing else shows yet."""
+    if encoding := encoding_by_mark(beginning):
+        return encoding
+    if beginning.isascii():
+        return encoding_by_escape(beginning) or "ascii"
+    return detect(non_ascii_lines(beginning, SAMPLE_BYTES))
+
+
+def lines_invalid_in(data: bytes, encoding: str) -> int:
+    """How many lines are not valid in the encoding: those that `decode` tries on their own."""
+    if encoding.startswith("utf-16") or encoding.startswith("utf-32"):
+        return 0
+    try:
+        data.decode(encoding)
+        return 0
+    except UnicodeDecodeError:
+        whole = data[: data.rfind(b"\n") + 1] or data  # the last line may be cut
+        return sum(not decodes(line, encoding) for line in whole.split(b"\n") if not line.isascii())
 
 
 def undecodable(text: str) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from sslcore.corpus.compression import compression_of, decompress, open_raw
+from sslcore.corpus.compression import SUFFIXES, compression_of, decompress, open_raw
 from sslcore.corpus.kinds import BINARY_FORMATS, kind_of
 from sslcore.corpus.raw import RawFile, SkippedFile, TextFormat, Unit
 from sslcore.errors import UserError
@@ -82,6 +82,19 @@ def look_at(location: str) -> Head:
             if len(head) >= HEAD_BYTES:
                 break
         return Head(size, compression, head[:HEAD_BYTES])
+
+
+def find_misnamed(files: list[tuple[RawFile, bytes]]) -> list[tuple[RawFile, str]]:
+    """Of files and their first decompressed bytes, those whose name says another kind or compression than they have."""
+    misnamed = []
+    for file, beginning in files:
+        suffix = SUFFIXES.get(os.path.splitext(file.location)[1].lower(), "")
+        what = kind_of(file.location, beginning[:HEAD_BYTES]).what
+        if suffix != file.compression:
+            what = what or f"named like {suffix or 'an uncompressed file'}, is {file.compression or 'not compressed'}"
+        if what:
+            misnamed.append((file, what))
+    return misnamed
 
 
 def package_folder(name: str) -> Path:

@@ -125,11 +125,7 @@ def read_documents(source: Source, file: RawFile) -> Iterator[RawDocument | Reje
     Rows that cannot become documents come as Rejected with a reason. Raises UserError naming file and line when the
     file is not what it seemed: a column missing, broken compression, invalid JSON, a quote never closed.
     """
-    if isinstance(source, InstalledDocumentation):
-        names = documentation.name_pattern(source.packages) if source.hide_package_names else None
-        yield from documentation.read_documentation(file, names, source.least_characters)
-        return
-    for document in _read_file(source, file):
+    for document in read_as_written(source, file):
         if isinstance(document, RawDocument):
             if why := undecodable(document.text):
                 yield Rejected(document.origin, "undecodable", why, document.text[:200])
@@ -138,6 +134,15 @@ def read_documents(source: Source, file: RawFile) -> Iterator[RawDocument | Reje
             if repaired is not document.text:
                 document = document._replace(text=repaired)
         yield document
+
+
+def read_as_written(source: Source, file: RawFile) -> Iterator[RawDocument | Rejected]:
+    """As `read_documents`, before any repair: what the doctor looks at."""
+    if isinstance(source, FilesSource):
+        yield from _read_file(source, file)
+    else:
+        names = documentation.name_pattern(source.packages) if source.hide_package_names else None
+        yield from documentation.read_documentation(file, names, source.least_characters)
 
 
 def _read_file(source: FilesSource, file: RawFile) -> Iterator[RawDocument | Rejected]:
