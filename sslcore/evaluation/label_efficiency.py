@@ -5,6 +5,7 @@ validation labels per class as the budget has (whoever owns 2 labels per class d
 is scored on the test rows that all cells share. With every label, all validation rows are used.
 """
 
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -214,15 +215,21 @@ def run_cells(
 def one_thread_each() -> Iterator[None]:
     """Numerical libraries use one thread while cells run side by side: their number then changes no cell."""
     import torch
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with threadpool_limits(1), warnings.catch_warnings():
+            # SAGA's passes are limited on purpose. Filters belong to the process: set here once, not in each thread.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             yield
     finally:
         torch.set_num_threads(before)
+
+
+LOGITS_AT_ONCE = 8_000_000  # float32 values in a row group; a row group spells each document id once
 
 
 def write_predictions(result: LabelEfficiency, material: Material, path: Path) -> None:
@@ -236,16 +243,31 @@ def write_predictions(result: LabelEfficiency, material: Material, path: Path) -
     identifiers = pa.array(material.test_document_ids, pa.string())
     truth = labels.take(pa.array(material.classes[material.test]))
     rows, classes = len(material.test), len(material.labels)
-    with pq.ParquetWriter(path, PREDICTIONS, compression="zstd", compression_level=1) as writer:
-        for (contender, budget, draw), outcome in sorted(result.outcomes.items()):
-            offsets = np.arange(0, (rows + 1) * classes, classes, dtype=np.int32)
-            columns = [
-                identifiers,
-                pa.repeat(pa.scalar(contender), rows),
-                pa.repeat(pa.scalar(budget, pa.int64()), rows),
-                pa.repeat(pa.scalar(draw, pa.int64()), rows),
-                truth,
-                labels.take(pa.array(outcome.logits.argmax(axis=1))),
-                pa.ListArray.from_arrays(offsets, outcome.logits.astype(np.float32).ravel()),
+    offsets = np.arange(0, (rows + 1) * classes, classes, dtype=np.int32)
+    runs = sorted(result.outcomes.items())
+    together = max(1, LOGITS_AT_ONCE // (rows * classes))
+    with pq.ParquetWriter(
+        path,
+        PREDICTIONS,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in PREDICTIONS.names if name != "logits"],
+        column_encoding={"logits.list.element": "BYTE_STREAM_SPLIT"},  # the exponents together: they compress
+    ) as writer:
+        for start in range(0, len(runs), together):
+            tables = [
+                pa.table(
+                    [
+                        identifiers,
+                        pa.repeat(pa.scalar(contender), rows),
+                        pa.repeat(pa.scalar(budget, pa.int64()), rows),
+                        pa.repeat(pa.scalar(draw, pa.int64()), rows),
+                        truth,
+                        labels.take(pa.array(outcome.logits.argmax(axis=1))),
+                        pa.ListArray.from_arrays(offsets, outcome.logits.astype(np.float32).ravel()),
+                    ],
+                    schema=PREDICTIONS,
+                )
+                for (contender, budget, draw), outcome in runs[start : start + together]
             ]
-            writer.write_table(pa.table(columns, schema=PREDICTIONS))
+            writer.write_table(pa.concat_tables(tables), row_group_size=rows * together)

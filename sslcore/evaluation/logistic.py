@@ -6,7 +6,6 @@ starting from the one before, and keeps the C that the validation rows prefer. L
 that differs in the third digit.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +45,6 @@ def regress(
     Without validation rows the middle C is taken. Every class number below `number_of_classes` must occur in `classes`.
     """
     from scipy.sparse import issparse
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     if issparse(train):
@@ -66,9 +64,7 @@ def regress(
     ordered = sorted(strengths)
     for strength in ordered if len(validation_classes) else [ordered[len(ordered) // 2]]:
         model.C = strength
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the passes are limited on purpose
-            model.fit(train, classes)
+        model.fit(train, classes)
         assert len(model.classes_) == number_of_classes
         iterations += int(np.max(model.n_iter_))
         score = (

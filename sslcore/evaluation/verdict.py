@@ -194,12 +194,14 @@ def sentence(verdict: Verdict, tfidf_ahead: Sequence[tuple[float, int, float, fl
         parts.append(verdict.reason.rstrip("."))
     if verdict.answer == "worth it" and (saved := saving(verdict)):
         parts.append(saved)
+    if verdict.answer == "worth it" and verdict.break_even and verdict.break_even.bound == "about":
+        parts.append(f"from about {number(verdict.break_even.labels)} on it brings nothing")
     if tfidf_ahead:
         where = " and ".join(
-            f"{'all' if budget == ALL else number(labels)} ({tfidf:.3f} to {ours:.3f})"
+            f"{'all labels' if budget == ALL else f'{number(labels)} per class'} ({tfidf:.3f} against {ours:.3f})"
             for labels, budget, tfidf, ours in tfidf_ahead
         )
-        parts.append(f"{METHODS['tfidf']} wins with {where} labels")
+        parts.append(f"{METHODS['tfidf']} is ahead with {where}")
     if verdict.pretraining_seconds is not None:
         parts.append(f"pretraining took {duration(verdict.pretraining_seconds)}")
     return "; ".join(parts) + "."

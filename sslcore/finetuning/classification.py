@@ -40,19 +40,19 @@ class FineTuning(BaseModel):
     freezing: Freezing = Field(
         "none", description="What stays as pretrained: none, the token embeddings, or the whole encoder (linear probe)."
     )
-    epochs: int = Field(6, ge=1, le=1000, description="Passes over the labelled rows, at most.")
+    epochs: int = Field(3, ge=1, le=1000, description="Passes over the labelled rows, at most.")
     minimum_steps: int = Field(
         100, ge=1, description="Updates at least, whatever the number of rows: few labels need more passes."
     )
     batch_size: int = Field(512, ge=1, le=65536, description="Texts in an update, at most; fewer when rows are few.")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak rate of the encoder.")
+    learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the encoder.")
     head_learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the class head.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the rates rise from zero.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay of matrices.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay of the head.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of the text vector's features zeroed in training.")
     gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     patience: int = Field(
-        5, ge=1, description="Training stops after this many validations (of 20) without a better one."
+        3, ge=1, description="Training stops after this many validations (of 12) without a better one."
     )
     maximum_tokens: int = Field(512, ge=1, description="Tokens of a text that are read; the rest is cut off.")
 

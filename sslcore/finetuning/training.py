@@ -3,7 +3,6 @@
 B texts in a batch, D dimensions, C classes.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from torch import nn
 from sslcore.finetuning.classification import FineTuning, LabelledTexts, OnMetrics
 from sslcore.finetuning.freezing import FREEZING
 from sslcore.finetuning.network import ClassifierNetwork, dropped, outputs, tensors
+from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.scores import cross_entropy, macro_f1, selection_score
 from sslcore.progress import Progress
 from sslcore.randomness import numpy_generator, torch_generator
@@ -22,7 +22,7 @@ from sslcore.randomness import numpy_generator, torch_generator
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
 
-VALIDATIONS = 20
+VALIDATIONS = 12
 """Validations of a run that is not stopped early."""
 
 
@@ -87,12 +87,15 @@ def train_network(
     on_metrics: OnMetrics | None,
 ) -> tuple[ClassifierNetwork, TrainingRun]:
     """A copy of the encoder's network under a head, trained; and the record of the run."""
-    network = ClassifierNetwork(copy.deepcopy(encoder.network), encoder.dimensions, classes).to(device)
+    restriction = VocabularyRestriction(encoder.tokenizer.vocabulary_size, train.texts, validation.texts)
+    train = LabelledTexts(restriction.texts(train.texts), train.classes)
+    validation = LabelledTexts(restriction.texts(validation.texts), validation.classes)
+    network = ClassifierNetwork(restriction.network(encoder.network), encoder.dimensions, classes).to(device)
     groups = encoder.layer_groups()
     freeze(network, FREEZING[config.freezing](groups))
     features = outputs(network.encoder, train.texts, device=device)
     network.standardise_by(torch.from_numpy(features).to(device))
-    run = TrainingRun(blocks=blocks(network, groups))
+    run = TrainingRun(blocks=blocks(network, encoder.network, groups))
 
     total = config.steps(len(train))
     interval = max(1, total // VALIDATIONS)
@@ -120,6 +123,7 @@ def train_network(
         network.load_state_dict(kept)
     else:
         run.best_step = run.steps
+    network.encoder = restriction.put_back(network.encoder, encoder.network).to(device)
     return network.eval(), run
 
 
@@ -133,9 +137,9 @@ def updates(
     body = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if (p.ndim > 1) is matrices], "lr": rate, "weight_decay": decay}
-            for parameters, rate in ((body, config.learning_rate), (head, config.head_learning_rate))
-            for matrices, decay in ((True, config.weight_decay), (False, 0.0))
+            {"params": body, "lr": config.learning_rate, "weight_decay": 0.0},  # see restriction.py
+            {"params": head[:1], "lr": config.head_learning_rate, "weight_decay": config.weight_decay},
+            {"params": head[1:], "lr": config.head_learning_rate, "weight_decay": 0.0},
         ],
         fused=True,  # one pass over the embedding table instead of ten
     )
@@ -156,7 +160,7 @@ def updates(
             loss = nn.functional.cross_entropy(logits_BC, classes[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_([*body, *head], config.gradient_norm)
+            clip([*body, *head], config.gradient_norm)
             rate = schedule.get_last_lr()[0]
             optimizer.step()
             schedule.step()
@@ -165,6 +169,15 @@ def updates(
             network.train()
             if step == total:
                 return
+
+
+@torch.no_grad()
+def clip(parameters: list[nn.Parameter], maximum: float) -> None:
+    """Scale the gradients in place to this norm if theirs is larger; torch's own version rewrites them regardless."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+    if norm > maximum:
+        torch._foreach_mul_(gradients, maximum / (norm + 1e-6))
 
 
 def linear_schedule(done: int, total: int, warmup: float) -> float:
@@ -181,16 +194,17 @@ def freeze(network: ClassifierNetwork, frozen: frozenset[str]) -> None:
         parameter.requires_grad_(name not in frozen)
 
 
-def blocks(network: ClassifierNetwork, groups: "list[tuple[str, list[str]]]") -> tuple[Block, ...]:
-    """Trainable and total parameters of each layer group, from the input upwards, and of the head."""
-    parameters = dict(network.encoder.named_parameters())
-    named = [(name, [parameters[each] for each in names]) for name, names in groups]
-    named.append(("head", list(network.head.parameters())))
-    return tuple(
+def blocks(network: ClassifierNetwork, whole: nn.Module, groups: "list[tuple[str, list[str]]]") -> tuple[Block, ...]:
+    """Trainable and total parameters of each layer group of the `whole` encoder, input first, and of the head."""
+    sizes = {name: parameter.numel() for name, parameter in whole.named_parameters()}
+    learns = {name for name, parameter in network.encoder.named_parameters() if parameter.requires_grad}
+    head = sum(parameter.numel() for parameter in network.head.parameters())
+    encoder = (
         Block(
-            name=name,
-            trainable=sum(each.numel() for each in members if each.requires_grad),
-            total=sum(each.numel() for each in members),
+            name=group,
+            trainable=sum(sizes[name] for name in names if name in learns),
+            total=sum(sizes[name] for name in names),
         )
-        for name, members in named
+        for group, names in groups
     )
+    return (*encoder, Block(name="head", trainable=head, total=head))
