@@ -33,29 +33,50 @@ def report_figures(folder: Path) -> Mapping[str, "Figure"]:
 
 
 def label_efficiency_figure(report: "EvaluationReport") -> "Figure":
-    """Macro-F1 against labels per class (log scale) for every contender; the two compared have their 95 % intervals as bands."""
-    figure, axes = _new(10.0, 5.2)
-    encoders = sorted({c.encoder for c in report.contenders if c.encoder})
+    """Macro-F1 against labels per class (log scale) for every contender, with 95 % intervals.
+
+    The two contenders that the verdict compares are drawn strong, their intervals as bands; the others thin, theirs as
+    bars, moved a little sideways so that none covers another.
+    """
+    figure, axes = _new(10.5, 5.4)
+    verdict = report.verdict
+    encoders = list(dict.fromkeys(c.encoder for c in report.contenders if c.encoder))
     x = [budget.labels for budget in report.budgets]
     ends = []
-    for contender in report.contenders:
+    for place, contender in enumerate(report.contenders):
         colour = COLOURS[encoders.index(contender.encoder) % len(COLOURS)] if contender.encoder else BASELINE
         scores = [report.score(contender.name, budget.labels_per_class) for budget in report.budgets]
-        y = [score.macro_f1 for score in scores]
-        style = LINES[contender.method]
-        axes.plot(x, y, style, color=colour, marker="o", markersize=4, linewidth=2 if contender.pretrained else 1.5)
-        if contender.name in (report.verdict.pretrained, report.verdict.baseline):
-            low, high = [score.low for score in scores], [score.high for score in scores]
-            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        ends.append((y[-1], contender.name, colour))
-    _name_ends(axes, x[-1], ends)
+        y, low, high = [s.macro_f1 for s in scores], [s.low for s in scores], [s.high for s in scores]
+        compared = contender.name in (verdict.pretrained, verdict.baseline)
+        sideways = 1.0 if compared else 1.0 + 0.018 * (place - len(report.contenders) / 2)
+        at = [labels * sideways for labels in x]
+        axes.plot(
+            at, y, LINES[contender.method], color=colour, marker="o", markersize=5.5 if compared else 3.5,
+            linewidth=2.6 if compared else 1.2, zorder=3 if compared else 2,
+        )  # fmt: skip
+        if compared:
+            axes.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
+        else:
+            axes.vlines(at, low, high, color=colour, linewidth=1.0, alpha=0.7)
+        ends.append((y[-1], at[-1], contender.name, colour, compared))
     axes.set_xscale("log")
     axes.set_xticks(x, [budget.title for budget in report.budgets])
     axes.minorticks_off()
+    _name_ends(axes, ends)
     axes.set_xlabel("labels per class")
     axes.set_ylabel(f"macro-F1 on {report.test_rows:,} test rows")
-    answer = report.verdict.answer
-    axes.set_title(f"Was the pretraining worth it?  {answer.capitalize()}.", loc="left", fontweight="bold")
+    answer = {"worth it": "Yes.", "not worth it": "No.", "cannot tell": "Cannot tell."}[verdict.answer]
+    title = f"Was the pretraining worth it?  {answer}"
+    if verdict.gain is not None and verdict.interval is not None:
+        low_gain, high_gain = verdict.interval
+        axes.set_title(
+            f"{verdict.pretrained}, against {verdict.baseline}:  {verdict.gain:+.3f} macro-F1 over all budgets  "
+            f"[{low_gain:+.3f}, {high_gain:+.3f}]",
+            loc="left", fontsize=9.5, color="#555555", pad=8,
+        )  # fmt: skip
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    else:
+        axes.set_title(title, loc="left", fontweight="bold")
     return figure
 
 
@@ -86,7 +107,7 @@ def confusion_figure(report: "EvaluationReport") -> "Figure":
     counts = np.array(report.confusion.rows, dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(4.5, 0.42 * len(report.labels) + 2)
-    figure, axes = _new(size + 1, size)
+    figure, axes = _new(size, size)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(report.labels))
     axes.set_xticks(places, report.labels, rotation=90 if len(report.labels) > 4 else 0)
@@ -119,13 +140,31 @@ def _plain(axes: "Axes") -> None:
     axes.grid(visible=True, alpha=0.25, linewidth=0.6)
 
 
-def _name_ends(axes: "Axes", x: float, ends: list[tuple[float, str, str]]) -> None:
-    """Names beside the last points, in their order, evenly apart and within the axes, so that none covers another."""
+def _name_ends(axes: "Axes", ends: list[tuple[float, float, str, str, bool]]) -> None:
+    """Names right of the axes, each as near to its line's end as the others allow, joined to it by a thin line."""
     low, high = axes.get_ylim()
-    gap = (high - low) * 0.058
-    middle = sum(y for y, _, _ in ends) / len(ends)
-    first = min(middle - gap * (len(ends) - 1) / 2, high - gap * len(ends))
-    for place, (y, name, colour) in enumerate(sorted(ends)):
-        where = {"xy": (x, y), "xytext": (1.04, first + gap * place), "textcoords": ("axes fraction", "data")}
-        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6}
-        axes.annotate(name, **where, color=colour, va="center", fontsize=9, annotation_clip=False, arrowprops=line)
+    ends = sorted(ends)
+    heights = _apart([(y - low) / (high - low) for y, *_ in ends], gap=0.052)
+    for height, (y, x, name, colour, compared) in zip(heights, ends, strict=True):
+        axes.annotate(
+            name, (x, y), xytext=(1.05, height), textcoords="axes fraction",
+            color=colour, va="center", fontsize=9, fontweight="bold" if compared else "normal", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "relpos": (0.0, 0.5),
+                        "shrinkA": 2, "shrinkB": 4},
+        )  # fmt: skip
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """Rising heights moved as little as makes neighbours `gap` apart: overlapping runs spread about their mean."""
+    groups: list[list[float]] = []
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and _centre(groups[-1]) - _centre(groups[-2]) < gap * sum(map(len, groups[-2:])) / 2:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    apart = [_centre(group) + gap * (place - (len(group) - 1) / 2) for group in groups for place in range(len(group))]
+    ceilings = (0.98 - gap * below for below in reversed(range(len(apart))))  # nothing reaches into the title
+    return [min(height, ceiling) for height, ceiling in zip(apart, ceilings, strict=True)]
+
+
+def _centre(group: list[float]) -> float:
+    return sum(group) / len(group)
