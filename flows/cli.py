@@ -344,7 +344,7 @@ def store_gc(
     """Remove artefacts unused for --days that no newer or registered one needs, and what killed runs left."""
     with _here(store):
         from sslcore.artifacts import ArtifactStore
-        from tasks.tracking import registered_artifacts
+        from tasks.model_registry import registered_artifacts
 
         gone = ArtifactStore(store).gc(unused_days=days, keep=registered_artifacts(), dry_run=dry_run)
         verb = "would remove" if dry_run else "removed"

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.job import Job
+from sslcore.artifacts import Ref
 from tasks.evaluation import evaluate
 from tasks.finetuning import fine_tune
 from tasks.ingestion import ingest, labelled
@@ -20,7 +21,7 @@ def end_to_end(job: Job = Job()) -> JobResult:
     corpus = ingest(job.corpus)
     tokenizer = tokenize(job.tokenization, corpus)
     encoded = encode(corpus, tokenizer)
-    encoders = {objective.kind: pretrain(objective, encoded, job.seed) for objective in job.objectives}
+    encoders: dict[str, Ref] = {objective.kind: pretrain(objective, encoded, job.seed) for objective in job.objectives}
     report = evaluate(job.evaluation, corpus, encoders, job.seed)
     model = chosen_encoder(report, encoders)
     if labelled(corpus):

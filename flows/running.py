@@ -26,7 +26,7 @@ def run_flow(flow: "Flow[Any, Any]", parameters: dict[str, Any], *, quiet: bool)
         wait_for_server()
         runtime.finished.append(steps.append)
         try:
-            state = flow(**parameters, return_state=True)
+            state: Any = flow(**parameters, return_state=True)
         finally:
             runtime.finished.remove(steps.append)
         wait_for_records(state.state_details.flow_run_id)

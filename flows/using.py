@@ -15,7 +15,7 @@ TEXTS_AT_ONCE = 8192
 def model_folder(model: str) -> Path:
     """The folder that a person means by a folder, an artefact key or a registry URI."""
     if model.startswith("models:/"):
-        from tasks.tracking import model_folder as registered_folder
+        from tasks.model_registry import model_folder as registered_folder
 
         return registered_folder(model)
     if Path(model).is_dir():
@@ -27,7 +27,7 @@ def model_folder(model: str) -> Path:
 def model_ref(model: str) -> Ref:
     """The artefact behind a model. Raises UserError for a folder that is not an artefact."""
     if model.startswith("models:/"):
-        from tasks.tracking import registered
+        from tasks.model_registry import registered
 
         return registered(model)
     if (Path(model) / MANIFEST).is_file():
@@ -72,8 +72,10 @@ def encode(model: str, file: str, column: str, output: Path) -> dict[str, Any]:
     import sslcore
 
     encoder = sslcore.load(model_folder(model))
-    if not hasattr(encoder, "encode"):
-        encoder = encoder.encoder
+    if not isinstance(encoder, sslcore.Encoder):
+        raise UserError(
+            f"{model} is a classifier; `sslcore predict` gives its labels, and its lineage names its encoder"
+        )
     schema = pa.schema([("text", pa.string()), ("vector", pa.list_(pa.float32(), encoder.dimensions))])
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.unfinished")
@@ -97,7 +99,7 @@ def predict(model: str, file: str, column: str) -> list[dict[str, Any]]:
     import sslcore
 
     classifier = sslcore.load(model_folder(model))
-    if not hasattr(classifier, "probabilities"):
+    if isinstance(classifier, sslcore.Encoder):
         raise UserError(f"{model} is an encoder, which has no labels; `sslcore encode` gives its vectors")
     rows = []
     for texts in texts_of(file, column):

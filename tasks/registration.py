@@ -6,8 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from sslcore.artifacts import Ref
-from tasks import runtime, tracking
-from tasks.tracking import RegisteredVersion
+from tasks import model_registry, runtime
+from tasks.model_registry import RegisteredVersion
 
 
 def chosen_encoder(report: Ref, encoders: Mapping[str, Ref]) -> Ref:
@@ -29,4 +29,4 @@ def register(model: Ref, report: Ref, name: str, alias: str) -> RegisteredVersio
         f"{found.markdown()}\n\nArtefact `{model}`; `sslcore lineage models:/{name}@{alias}` shows its origin."
     )
     tags = {"sslcore.verdict": found.verdict.answer, "sslcore.report": str(report)}
-    return tracking.register(store.manifest(model), name, alias, description, tags)
+    return model_registry.register(store.manifest(model), name, alias, description, tags)

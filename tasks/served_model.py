@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
 
 EXAMPLES = ("The room was clean and the staff were kind.", "returns a new array with the given shape")
 
 
-class TextModel(mlflow.pyfunc.PythonModel):
+class TextModel(PythonModel):
     def load_context(self, context: Any) -> None:
         import sslcore
 

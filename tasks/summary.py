@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from sslcore.artifacts import Ref
 from tasks import runtime, tracking
-from tasks.tracking import RegisteredVersion
+from tasks.model_registry import RegisteredVersion
 
 
 class JobResult(BaseModel):

@@ -4,7 +4,7 @@ One MLflow run per artefact key, found again by tag: a retry continues it, a reu
 not be recorded because MLflow was away is recorded the next time its artefact is used. One parent run per flow run,
 closed by the flow's hooks and by nothing else, so a failed or cancelled flow leaves nothing RUNNING.
 
-With `tasks/served_model.py`, which MLflow itself loads, the only module that imports mlflow.
+Only this module, `model_registry.py` and `served_model.py` (which MLflow itself loads) import mlflow.
 """
 
 import contextlib
@@ -16,10 +16,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sslcore.artifacts import Manifest, Ref
-from sslcore.errors import UserError
 from tasks import runtime
 
 if TYPE_CHECKING:
@@ -37,13 +36,6 @@ Figures = Callable[[Path], Mapping[str, "Figure"]]
 """Draws an artefact's plots from its folder: file name → figure."""
 
 log = logging.getLogger("sslcore.tracking")
-
-
-class RegisteredVersion(NamedTuple):
-    name: str
-    version: int
-    alias: str
-    new: bool  # False: this very model was registered before
 
 
 # -- the connection ----------------------------------------------------------------------------------------------------
@@ -69,6 +61,7 @@ def _client(uri: str) -> "MlflowClient":
         "mlflow.tracking._model_registry.client",
         "mlflow.utils",
         "mlflow.system_metrics",
+        "mlflow.pyfunc",
     ):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
@@ -109,7 +102,7 @@ def _experiment(name: str) -> str:
     return client().create_experiment(name, artifact_location=location)
 
 
-def _find(tag: str, value: str) -> "Run | None":
+def find_run(tag: str, value: str) -> "Run | None":
     experiments = [e.experiment_id for e in client().search_experiments()]
     runs = client().search_runs(experiments, f"tags.`{tag}` = '{value}'", max_results=1)
     return runs[0] if runs else None
@@ -124,7 +117,7 @@ def open_flow_run(experiment: str, parameters: Mapping[str, Any]) -> None:
 
     with _tolerant("open the flow's run"):
         _close_abandoned()
-        run = _find("sslcore.flow_run_id", str(flow_run.id))
+        run = find_run("sslcore.flow_run_id", str(flow_run.id))
         if run is None:
             tags = {
                 "sslcore.flow_run_id": str(flow_run.id),
@@ -261,9 +254,9 @@ def begin(kind: str, key: str, spec: Mapping[str, Any], inputs: Mapping[str, Ref
 def _artifact_run(kind: str, key: str, spec: Mapping[str, Any], inputs: Mapping[str, Ref]) -> "Run":
     import prefect.runtime.flow_run as flow_run
 
-    parent = _find("sslcore.flow_run_id", str(flow_run.id)) if flow_run.id else None
+    parent = find_run("sslcore.flow_run_id", str(flow_run.id)) if flow_run.id else None
     tags = {"sslcore.made_by": str(flow_run.id), "sslcore.process": _this_process()}
-    run = _find("sslcore.key", f"{kind}/{key}")
+    run = find_run("sslcore.key", f"{kind}/{key}")
     if run is not None:
         for name, value in tags.items():
             client().set_tag(run.info.run_id, name, value)
@@ -283,7 +276,7 @@ def record(manifest: Manifest, *, reused: bool, figures: Figures | None = None) 
     import prefect.runtime.flow_run as flow_run
 
     with _tolerant(f"record {manifest.ref}"):
-        run = _find("sslcore.key", str(manifest.ref))
+        run = find_run("sslcore.key", str(manifest.ref))
         if run is not None and run.data.tags.get("sslcore.digest") == manifest.digest:
             if reused:
                 client().set_tag(run.info.run_id, "sslcore.reused_by", str(flow_run.id))
@@ -403,89 +396,3 @@ def _requirements() -> list[str]:
         "torch",
     )
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
-
-
-# -- the registry ------------------------------------------------------------------------------------------------------
-
-
-def register(model: Manifest, name: str, alias: str, description: str, tags: Mapping[str, str]) -> RegisteredVersion:
-    """Make the model a version of `name` unless these very bytes are one already, and point the alias at it."""
-    from mlflow.exceptions import MlflowException
-
-    record(model, reused=True)
-    run = _find("sslcore.key", str(model.ref))
-    if run is None or "sslcore.model_uri" not in run.data.tags:
-        raise UserError(
-            f"{model.ref} could not be registered because MLflow at {tracking_uri()} does not answer. "
-            "The model is finished and kept in the store: start MLflow and run again, nothing is computed twice."
-        )
-    with contextlib.suppress(MlflowException):  # it exists already
-        client().create_registered_model(name, description="Made by sslcore; each version's page says from what.")
-    versions = client().search_model_versions(f"name = '{name}'")
-    known = [version for version in versions if version.tags.get("sslcore.digest") == model.digest]
-    if known:
-        version = known[0]
-    else:
-        uri = run.data.tags["sslcore.model_uri"]
-        version = client().create_model_version(
-            name,
-            uri,
-            run.info.run_id,
-            tags={**tags, "sslcore.key": str(model.ref), "sslcore.digest": model.digest},
-            description=description,
-            model_id=uri.removeprefix("models:/"),
-        )
-    client().set_registered_model_alias(name, alias, version.version)
-    return RegisteredVersion(name, int(version.version), alias, not known)
-
-
-def model_folder(uri: str) -> Path:
-    """The folder of a registered model (`models:/name@alias`, `models:/name/3`): the store's own, or a download."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    version = registered(uri)
-    store = runtime.current().store
-    with contextlib.suppress(UserError):
-        return store.path(version)
-    try:
-        return Path(mlflow.artifacts.download_artifacts(uri)) / "artifacts" / version.key
-    except MlflowException as error:
-        raise UserError(f"{uri} is registered, but its files cannot be fetched: {error}") from error
-
-
-def registered(uri: str) -> Ref:
-    """Which artefact a registry URI stands for. Raises UserError when the registry has no such model or alias."""
-    from mlflow.exceptions import MlflowException
-
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    try:
-        if at:
-            version = client().get_model_version_by_alias(name, alias)
-        else:
-            name, _, number = name.partition("/")
-            version = client().get_model_version(name, number)
-    except MlflowException as error:
-        known = ", ".join(m.name for m in client().search_registered_models()) or "none"
-        raise UserError(
-            f"the registry at {tracking_uri()} has no {uri}; registered models: {known}. "
-            "Write models:/NAME@ALIAS or models:/NAME/VERSION."
-        ) from error
-    kind, _, key = version.tags["sslcore.key"].partition("/")
-    return Ref(kind=kind, key=key, digest=version.tags["sslcore.digest"])
-
-
-def registered_artifacts() -> frozenset[Ref]:
-    """Every artefact a registered version stands for: what `store gc` must keep."""
-    versions = client().search_model_versions() if _exists() else []
-    refs = set()
-    for version in versions:
-        kind, _, key = version.tags.get("sslcore.key", "").partition("/")
-        if key:
-            refs.add(Ref(kind=kind, key=key, digest=version.tags["sslcore.digest"]))
-    return frozenset(refs)
-
-
-def _exists() -> bool:
-    uri = tracking_uri()
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()

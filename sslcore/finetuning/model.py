@@ -24,6 +24,7 @@ from sslcore.finetuning.training import TrainingSummary
 from sslcore.models.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
+    from sslcore.models.encoder import Encoder
     from sslcore.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = "model.json"
@@ -64,6 +65,13 @@ class FineTunedModel:
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the columns of `logits` and `probabilities`."""
         return self.description.labels
+
+    @property
+    def encoder(self) -> "Encoder":
+        """The encoder as fine-tuning left it: the vectors that the class head sees."""
+        from sslcore.models.encoder import Encoder
+
+        return Encoder(self.tokenizer, self.network.encoder, self.description.objective, self.description.seed)
 
     @property
     def training(self) -> TrainingSummary:
