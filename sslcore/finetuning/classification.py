@@ -184,5 +184,5 @@ def write_finetuned_model(
         "validation_rows_with_unknown_label": held_out.unknown,
         "freezing": config.freezing,
         "examples": [text[:300] for text in (held_out.texts or rows.texts)[:3]],
-        **model.training.model_dump(),
+        **model.training.model_dump(mode="json"),
     }

@@ -1,0 +1,315 @@
+"""Fine-tuning: it learns what can be learnt, moves what it may move, and comes back from disk as it was."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sslcore.contracts import check_folder
+from sslcore.corpus.shards import Corpus
+from sslcore.errors import UserError
+from sslcore.finetuning import FineTuning, LabelledTexts, fine_tune, write_finetuned_model
+from sslcore.finetuning.encoded import EncodedTexts
+from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.network import dropped, outputs
+from sslcore.finetuning.restriction import VocabularyRestriction
+from sslcore.finetuning.scores import accuracy, macro_f1
+from sslcore.finetuning.training import clip, linear_schedule
+from sslcore.models.encoder import Encoder
+from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
+from sslcore.objectives.skip_gram import SkipGram
+from sslcore.tokenization.tokenizer import fit_tokenizer
+from sslcore.tokenization.words import Words
+from tests.unit.conftest import topic_texts
+
+TOPICS = ["farming", "music", "sailing", "weaving"]
+QUICK = FineTuning(epochs=2, minimum_steps=60)
+
+
+def untrained(texts: list[str], objective: SkipGram | DenoisingAutoencoder = SkipGram(dimensions=16)) -> Encoder:
+    """An encoder with the objective's network as it starts."""
+    tokenizer = fit_tokenizer(Words(minimum_count=1), texts)
+    network = objective.network(tokenizer, torch.Generator().manual_seed(0))
+    return Encoder(tokenizer, network, objective.model_dump(mode="json"), 0)
+
+
+def labelled(encoder: Encoder, texts: list[str], labels: list[str], names: list[str] = TOPICS) -> LabelledTexts:
+    encoded = EncodedTexts.of(texts, encoder.tokenizer, maximum_tokens=512)
+    return LabelledTexts(encoded, np.array([names.index(label) for label in labels]))
+
+
+@pytest.fixture(scope="module")
+def task() -> tuple[Encoder, LabelledTexts, LabelledTexts]:
+    texts, labels = topic_texts(400, seed=0)
+    held_out, held_out_labels = topic_texts(80, seed=1)
+    encoder = untrained(texts)
+    return encoder, labelled(encoder, texts, labels), labelled(encoder, held_out, held_out_labels)
+
+
+Task = tuple[Encoder, LabelledTexts, LabelledTexts]
+
+
+def weights(model: FineTunedModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+
+
+def test_a_separable_task_is_learnt_from_nothing(task: Task) -> None:
+    encoder, train, validation = task
+    texts, labels = topic_texts(200, seed=2)
+    model = fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    assert np.mean([a == b for a, b in zip(model.predict(texts), labels, strict=True)]) > 0.95
+    assert model.training.validation_macro_f1 is not None
+    assert model.training.validation_macro_f1 > 0.95
+    assert model.training.steps <= QUICK.steps(len(train))
+
+
+def test_unfrozen_moves_the_encoder_and_leaves_the_one_given_alone(task: Task) -> None:
+    encoder, train, validation = task
+    before = encoder.network.vectors.detach().clone()
+    model = fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    assert torch.equal(encoder.network.vectors, before)
+    assert not torch.allclose(model.network.encoder.vectors, before)
+
+
+def test_frozen_moves_the_head_and_nothing_else(task: Task) -> None:
+    encoder, train, validation = task
+    config = FineTuning(freezing="encoder", epochs=2, minimum_steps=60)
+    model = fine_tune(encoder, train, validation, config, labels=TOPICS, seed=0)
+    for name, tensor in encoder.network.state_dict().items():
+        assert torch.equal(model.network.encoder.state_dict()[name], tensor), name
+    assert model.network.head.weight.abs().sum() > 0
+    assert {block.name: block.trainable for block in model.training.blocks} == {"vectors": 0, "head": 4 * 16 + 4}
+    assert model.training.total_parameters == encoder.network.vectors.numel() + 4 * 16 + 4
+
+
+def test_frozen_embeddings_stay_and_the_layers_above_move() -> None:
+    texts, labels = topic_texts(100, seed=0)
+    encoder = untrained(texts, DenoisingAutoencoder())
+    groups = encoder.layer_groups()
+    train = labelled(encoder, texts, labels)
+    config = FineTuning(freezing="embeddings", epochs=1, minimum_steps=10)
+    model = fine_tune(encoder, train, train, config, labels=TOPICS, seed=0)
+    for place, (group, names) in enumerate(groups):
+        for name in names:
+            same = torch.equal(
+                dict(model.network.encoder.named_parameters())[name], encoder.network.get_parameter(name)
+            )
+            assert same is (place == 0), (group, name)
+
+
+def test_rows_of_tokens_that_training_never_saw_do_not_move(task: Task) -> None:
+    encoder, train, validation = task
+    few = LabelledTexts(train.texts.take(np.arange(8)), train.classes[:8])
+    model = fine_tune(encoder, few, validation, QUICK, labels=TOPICS, seed=0)
+    moved = (model.network.encoder.vectors != encoder.network.vectors).any(dim=1).numpy()
+    assert set(np.flatnonzero(moved)) == set(np.unique(few.texts.ids))
+
+
+def test_a_restricted_network_reads_the_same_and_comes_back_whole(task: Task) -> None:
+    encoder, train, _ = task
+    few = train.texts.take(np.arange(5))
+    restriction = VocabularyRestriction(encoder.tokenizer.vocabulary_size, few)
+    small = restriction.network(encoder.network)
+    assert small.vectors.shape[0] == len(np.unique(few.ids)) < encoder.tokenizer.vocabulary_size
+    np.testing.assert_array_equal(
+        outputs(small, restriction.texts(few), device="cpu"), outputs(encoder.network, few, device="cpu")
+    )
+    whole = restriction.put_back(small, encoder.network)
+    assert torch.equal(whole.vectors, encoder.network.vectors)
+    assert whole.vectors is not encoder.network.vectors
+
+
+def test_one_seed_gives_the_same_weights_and_touches_no_global_generator(task: Task) -> None:
+    encoder, train, validation = task
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first, again, other = (
+        weights(fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_best_validated_weights_are_kept_and_training_stops_early(task: Task) -> None:
+    encoder, train, validation = task
+    shuffled = LabelledTexts(
+        validation.texts, np.roll(validation.classes, 1)
+    )  # the better it learns, the worse it looks
+    config = FineTuning(epochs=2, minimum_steps=120, patience=2)
+    model = fine_tune(encoder, train, shuffled, config, labels=TOPICS, seed=0)
+    assert model.training.best_step < model.training.steps < config.steps(len(train))
+    logits = model.logits_of(shuffled.texts)
+    assert macro_f1(shuffled.classes, logits.argmax(axis=1)) == pytest.approx(model.training.validation_macro_f1)
+    losses = {step: value for step, metric, value in model.curve if metric == "validation_loss"}
+    assert losses[model.training.best_step] == pytest.approx(model.training.validation_loss)
+
+
+def test_without_validation_the_last_weights_are_kept(task: Task) -> None:
+    encoder, train, validation = task
+    nothing = LabelledTexts(validation.texts.take(np.arange(0)), validation.classes[:0])
+    model = fine_tune(encoder, train, nothing, QUICK, labels=TOPICS, seed=0)
+    assert model.training.best_step == model.training.steps == QUICK.steps(len(train))
+    assert model.training.validation_macro_f1 is None
+
+
+def test_metrics_and_progress_are_told_as_they_come(task: Task) -> None:
+    encoder, train, validation = task
+    told: list[tuple[int, dict[str, float]]] = []
+    fractions: list[float] = []
+    model = fine_tune(
+        encoder, train, validation, QUICK, labels=TOPICS, seed=0,
+        progress=lambda fraction, _: fractions.append(fraction),
+        on_metrics=lambda step, metrics: told.append((step, dict(metrics))),
+    )  # fmt: skip
+    assert [step for step, _ in told] == list(range(1, model.training.steps + 1))
+    assert model.curve == [(step, name, value) for step, metrics in told for name, value in metrics.items()]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] <= fractions[-1] <= 1
+
+
+def test_a_model_comes_back_from_disk_with_equal_logits(task: Task, tmp_path: Path) -> None:
+    encoder, train, validation = task
+    model = fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    model.save(tmp_path)
+    texts, _ = topic_texts(20, seed=3)
+    texts += ["", "nothing known here"]
+    loaded = FineTunedModel.load(tmp_path)
+    np.testing.assert_array_equal(loaded.logits(texts), model.logits(texts))
+    assert loaded.labels == tuple(TOPICS)
+    assert loaded.curve == model.curve
+    assert loaded.description == model.description
+    probabilities = loaded.probabilities(texts)
+    assert probabilities.shape == (22, 4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert loaded.predict(texts) == [TOPICS[i] for i in probabilities.argmax(axis=1)]
+    assert loaded.predict([]) == []
+    assert json.loads((tmp_path / "model.json").read_text())["labels"] == TOPICS
+    check_folder("finetuned_model", tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".pkl", ".bin", ".pt")]
+
+
+def test_a_damaged_model_is_refused_by_name(task: Task, tmp_path: Path) -> None:
+    encoder, train, validation = task
+    fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0).save(tmp_path)
+    tensors = load_file(tmp_path / "weights.safetensors")
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if name != "head.bias"}, tmp_path / "weights.safetensors"
+    )
+    with pytest.raises(UserError, match=r"head\.bias \[4\] is missing"):
+        FineTunedModel.load(tmp_path)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    description = json.loads((tmp_path / "model.json").read_text())
+    for wrong, message in (
+        ({**description, "labels": TOPICS[:3]}, r"head\.bias has shape \[4\], expected \[3\]"),
+        ({**description, "format": 99}, "update sslcore"),
+        ({**description, "labels": None}, "labels"),
+    ):
+        (tmp_path / "model.json").write_text(json.dumps(wrong))
+        with pytest.raises(UserError, match=message):
+            FineTunedModel.load(tmp_path)
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(UserError, match=r"model\.json is missing"):
+        FineTunedModel.load(tmp_path)
+
+
+def test_one_string_in_place_of_a_list_is_an_error(task: Task) -> None:
+    encoder, train, validation = task
+    model = fine_tune(encoder, train, validation, FineTuning(epochs=1, minimum_steps=1), labels=TOPICS, seed=0)
+    with pytest.raises(UserError, match=r"predict\(\[text\]\)"):
+        model.predict("a text")  # type: ignore[arg-type]
+
+
+def test_writing_a_model_from_a_corpus(corpus_of: Callable[..., Corpus], tmp_path: Path) -> None:
+    texts, labels = topic_texts(200, seed=0)
+    held_out, held_out_labels = topic_texts(60, seed=1)
+    partly: list[str | None] = [None if i % 5 == 0 else label for i, label in enumerate(labels)]
+    corpus = corpus_of(train=(texts, partly), validation=(held_out[:-1], held_out_labels[:-1]))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    summary = write_finetuned_model(QUICK, untrained(texts), corpus, folder, seed=0)
+    check_folder("finetuned_model", folder)
+    assert summary["labels"] == TOPICS
+    assert (summary["train_rows"], summary["unlabelled_rows"], summary["validation_rows"]) == (160, 40, 59)
+    assert summary["validation_macro_f1"] > 0.9
+    assert [block["name"] for block in summary["blocks"]] == ["vectors", "head"]
+    assert json.loads(json.dumps(summary)) == summary
+    assert accuracy(np.array(held_out_labels), np.array(FineTunedModel.load(folder).predict(held_out))) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "no labelled rows to train on"),
+        ([None] * 8, "no labelled rows to train on"),
+        (["music"] * 8, r"every labelled row has the same class, 'music' \(8 rows\)"),
+    ],
+)
+def test_nothing_to_learn_is_the_users_mistake(
+    labels: list[str | None] | None, message: str, corpus_of: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    texts, _ = topic_texts(8, seed=0)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(UserError, match=message):
+        write_finetuned_model(QUICK, untrained(texts), corpus_of(train=(texts, labels)), folder, seed=0)
+    assert not list(folder.iterdir())
+
+
+def test_questions_are_classified(data: Path) -> None:
+    """TREC-6 (Li & Roth 2002), from nothing: a bag-of-words network reaches about 0.83."""
+    rows = {}
+    for split in ("TREC.train.all", "TREC.test.all"):
+        lines = (data / "text_classification" / "en_trec6" / split).read_text("latin-1").splitlines()
+        rows[split] = [line.split(" ", 1) for line in lines]
+    train, test = rows["TREC.train.all"], rows["TREC.test.all"]
+    encoder = untrained([text for _, text in train], SkipGram(dimensions=50))
+    names = sorted({label for label, _ in train})
+    learn, choose, score = (
+        labelled(encoder, [text for _, text in part], [label for label, _ in part], names)
+        for part in (train[500:], train[:500], test)
+    )
+    model = fine_tune(encoder, learn, choose, FineTuning(), labels=names, seed=0)
+    assert accuracy(score.classes, model.logits_of(score.texts).argmax(axis=1)) > 0.75
+
+
+def test_the_schedule_rises_then_falls_to_zero() -> None:
+    factors = [linear_schedule(done, 10, 0.2) for done in range(11)]
+    assert factors == pytest.approx([1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0])
+    assert linear_schedule(0, 1, 0.0) == 1
+
+
+def test_clipping_scales_what_is_too_long_and_leaves_the_rest() -> None:
+    def gradients(scale: float) -> list[torch.nn.Parameter]:
+        parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, scale)
+        return parameters
+
+    ours, theirs, small = gradients(5.0), gradients(5.0), gradients(0.1)
+    clip(ours, 1.0)
+    torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    clip(small, 1.0)
+    assert all((parameter.grad == 0.1).all() for parameter in small)
+
+
+def test_dropout_keeps_the_mean_and_follows_its_generator() -> None:
+    ones = torch.ones(200, 50)
+    first, again = (dropped(ones, 0.25, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.mean().item() == pytest.approx(1, abs=0.03)
+    assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_encoded_texts_are_taken_and_cut_without_mixing_them() -> None:
+    texts = EncodedTexts(np.array([1, 2, 3, 4, 5, 6], np.int32), np.array([0, 3, 3, 6]))
+    taken = texts.take(np.array([2, 1, 0, 2]), maximum_tokens=2)
+    assert taken.ids.tolist() == [4, 5, 1, 2, 4, 5]
+    assert taken.offsets.tolist() == [0, 2, 2, 4, 6]
