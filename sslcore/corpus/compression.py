@@ -5,9 +5,9 @@ The content decides, never the name: a gzip file called notes.txt is decompresse
 
 import bz2
 import lzma
+import os
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import zstandard
@@ -18,7 +18,7 @@ from sslcore.errors import UserError
 Compression = Literal["", "gz", "bz2", "xz", "zst"]
 
 CHUNK_BYTES = 1 << 20
-COMPRESSED_CHUNK_BYTES = 1 << 16  # small, since one compressed byte can hold a thousand
+COMPRESSED_CHUNK_BYTES = 1 << 14  # small, since one compressed byte can hold a thousand
 
 _COMPRESSIONS: dict[bytes, Compression] = {
     b"\x1f\x8b": "gz",
@@ -113,7 +113,7 @@ def _decompressor(compression: Compression) -> Any:
             return zstandard.ZstdDecompressor().decompressobj()
 
 
-def without_suffix(path: str) -> Path:
-    """The path without the ending that names a compression."""
-    bare = Path(path)
-    return bare.with_suffix("") if bare.suffix.lower() in SUFFIXES else bare
+def suffix_within(path: str) -> str:
+    """The ending that names the format, in lower case, below one that names a compression: `.csv` of `a.csv.gz`."""
+    bare, suffix = os.path.splitext(path)
+    return os.path.splitext(bare)[1].lower() if suffix.lower() in SUFFIXES else suffix.lower()

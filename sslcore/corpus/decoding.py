@@ -14,12 +14,14 @@ from sslcore.corpus.encodings import (
     SAMPLE_BYTES,
     decodes,
     detect,
+    detect_line,
     encoding_by_escape,
     encoding_by_mark,
     non_ascii_lines,
 )
 from sslcore.corpus.raw import MAXIMUM_CHARACTERS
 
+BEGINNING_BYTES = 1 << 12  # a byte order mark is in it whole, and enough zeros to tell UTF-16 without one
 LOOKAHEAD_BYTES = 1 << 20
 _META_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 REPLACEMENT = "\ufffd"
@@ -32,7 +34,7 @@ def decode(chunks: Iterator[bytes], *, declared_in: str = "") -> Iterator[str]:
 
     `declared_in="html"`: the page's own declaration of its encoding is believed where it decodes.
     """
-    first = next(chunks, b"")
+    first = b"".join(_take(chunks, BEGINNING_BYTES))
     chunks = itertools.chain([first], chunks)
     if encoding := encoding_by_mark(first):
         yield from _decode_incrementally(chunks, encoding)
@@ -153,16 +155,10 @@ def _decode_block(block: bytes, encoding: str) -> str:
 
 
 def _decode_line(line: bytes, encoding: str) -> str:
-    candidates = [encoding, "utf-8"]
-    for candidate in candidates:
+    for candidate in (encoding, "utf-8", detect_line(line)):
         try:
-            return line.decode(candidate)
+            if candidate:
+                return line.decode(candidate)
         except UnicodeDecodeError:
             continue
-    other = detect(line)
-    if other not in candidates:
-        try:
-            return line.decode(other)
-        except UnicodeDecodeError:
-            pass
     return line.decode(encoding, "replace")

@@ -21,6 +21,7 @@ SAMPLE_BYTES = 1 << 16
 # Scores of `_plausibility`. Right readings give 0.8 (titles full of names) to 1.9 (Japanese in kana), wrong ones below.
 PLAUSIBLE = 0.6
 CLEARLY_PLAUSIBLE = 0.75
+CLEARLY_WESTERN = 0.8
 LEAST_CHARACTERS = 2
 MOST_LOST = 0.1
 
@@ -83,7 +84,7 @@ def detect(sample: bytes, *, declared: str = "") -> str:
     western = _western_plausibility(telling)
     if best and scores[best] > max(PLAUSIBLE, western):
         return best
-    return WESTERN if western > 0.9 else _by_charset_normalizer(telling)
+    return WESTERN if western > CLEARLY_WESTERN else _by_charset_normalizer(telling)
 
 
 def plausible_east_asian(data: bytes) -> str:
@@ -96,6 +97,11 @@ def plausible_east_asian(data: bytes) -> str:
             scores[name] = _plausibility(text, language)
     best = max(scores, key=scores.__getitem__, default="")
     return best if best and scores[best] > CLEARLY_PLAUSIBLE else ""
+
+
+def detect_line(line: bytes) -> str:
+    """The encoding of one line that is not in that of its file; "" when nothing explains it well."""
+    return plausible_east_asian(line) or (WESTERN if _western_plausibility(line) > CLEARLY_WESTERN else "")
 
 
 def non_ascii_lines(data: bytes, limit: int = SAMPLE_BYTES) -> bytes:

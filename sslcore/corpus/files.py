@@ -9,7 +9,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +50,10 @@ def find_files(paths: tuple[str, ...], asked: TextFormat | None, document: Unit 
     skipped: list[SkippedFile] = []
     named = {entry.location: entry for path in paths for entry in _expand(path, skipped)}
     entries = _distinct_names(list(named.values()))
+    batches = [entries[i : i + 64] for i in range(0, len(entries), 64)]  # a future per small file costs more than it
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:  # latency, mostly: network or a cold disk
-        heads = list(pool.map(lambda entry: look_at(entry.location), entries))
+        looked = pool.map(lambda batch: [look_at(entry.location) for entry in batch], batches)
+        heads = list(chain.from_iterable(looked))
     files: list[RawFile] = []
     for entry, head in zip(entries, heads, strict=True):
         file = _classify(entry, head, asked)
@@ -66,9 +68,9 @@ def find_files(paths: tuple[str, ...], asked: TextFormat | None, document: Unit 
 def look_at(location: str) -> Head:
     """Size and first decompressed bytes of a file. Raises UserError when it cannot be read or decompressed."""
     with open_raw(location) as raw:
-        size = raw.seek(0, os.SEEK_END)
-        raw.seek(0)
         try:
+            size = raw.seek(0, os.SEEK_END)
+            raw.seek(0)
             first = raw.read(HEAD_BYTES)
         except OSError as error:
             raise UserError(f"{location}: cannot be read: {error.strerror or error}") from error
@@ -144,6 +146,10 @@ def _expand_local(path: str, skipped: list[SkippedFile]) -> Iterator[_Named]:
         for location in _walk(absolute, skipped):
             yield _Named(os.path.relpath(location, parent).replace(os.sep, "/"), location, False)
     elif os.path.exists(absolute):
+        if not os.path.isfile(absolute):
+            raise UserError(
+                f"{path}: neither a file nor a folder (a pipe or a device); save its content to a file first"
+            )
         yield _Named(os.path.basename(absolute), absolute, True)
     elif _GLOB_CHARACTERS & set(path):
         fixed = absolute[: min(absolute.find(c) for c in _GLOB_CHARACTERS if c in absolute)]
@@ -212,6 +218,8 @@ def _walk(folder: str, skipped: list[SkippedFile]) -> Iterator[str]:
         for name in files:
             if name.startswith("."):
                 skipped.append(SkippedFile(os.path.join(place, name), "hidden"))
+            elif not os.path.isfile(os.path.join(place, name)):  # opening a pipe would wait for ever
+                skipped.append(SkippedFile(os.path.join(place, name), "neither file nor folder"))
             else:
                 yield os.path.join(place, name)
 

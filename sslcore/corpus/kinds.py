@@ -8,7 +8,7 @@ import json
 import re
 from typing import NamedTuple
 
-from sslcore.corpus.compression import without_suffix
+from sslcore.corpus.compression import suffix_within
 from sslcore.corpus.raw import TextFormat
 
 BY_SUFFIX: dict[str, TextFormat] = {
@@ -34,6 +34,7 @@ _MAGIC: dict[bytes, str] = {
 }
 _CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
 _TAR_MAGIC_AT = 257
+LEAST_CONTROLS = 8  # a few of them in a short text are dirt, not a program
 
 
 class Kind(NamedTuple):
@@ -45,7 +46,7 @@ class Kind(NamedTuple):
 
 def kind_of(path: str, head: bytes) -> Kind:
     """The kind of a file from its path and its first decompressed bytes (a few thousand)."""
-    named = BY_SUFFIX.get(without_suffix(path).suffix.lower())
+    named = BY_SUFFIX.get(suffix_within(path))
     if head.startswith(b"PAR1"):
         return Kind("parquet", _misnamed(named, "parquet"))
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
@@ -71,7 +72,7 @@ def binary_kind(head: bytes) -> str:
         return "tar archive; unpack it and name the folder"
     if head and not looks_like_wide_text(head):
         controls = len(head) - len(head.translate(None, _CONTROLS))
-        if controls > 0.05 * len(head):
+        if controls > max(LEAST_CONTROLS, 0.05 * len(head)):
             return f"binary file ({controls / len(head):.0%} control characters at its beginning)"
     return ""
 

@@ -126,7 +126,7 @@ def read_documents(source: Source, file: RawFile) -> Iterator[RawDocument | Reje
     file is not what it seemed: a column missing, broken compression, invalid JSON, a quote never closed.
     """
     for document in read_as_written(source, file):
-        if isinstance(document, RawDocument):
+        if isinstance(document, RawDocument) and not document.text.isascii():
             if why := undecodable(document.text):
                 yield Rejected(document.origin, "undecodable", why, document.text[:200])
                 continue

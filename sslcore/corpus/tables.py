@@ -118,7 +118,7 @@ def layout_of(sample: list[str], file: RawFile, text: str, label: str) -> Layout
     """
     delimiters = "\t" if file.format == "tsv" else DELIMITERS
     delimiter = max(delimiters, key=lambda d: (_consistency(sample, d), -delimiters.index(d)))
-    quoted = delimiter != "\t" or _quotes_are_balanced(sample)
+    quoted = delimiter != "\t" or _quotes_enclose_fields(sample)
     rows = [row for row in _parse(iter(sample), delimiter, quoted) if row]
     first = [cell.strip() for cell in rows[0]]
     asked = {name for name in (text, label) if name and not name.startswith("@")}
@@ -135,8 +135,14 @@ def csv_rows(stream: Iterator[str], layout: Layout, file: RawFile) -> Iterator[R
 
     Raises UserError naming the line where a quoted field begins that is never closed.
     """
-    csv.field_size_limit(MAXIMUM_CHARACTERS)
-    reader = _parse(stream, layout.delimiter, layout.quoted)
+    ended = False
+
+    def watched() -> Iterator[str]:
+        nonlocal ended
+        yield from stream
+        ended = True
+
+    reader = _parse(watched(), layout.delimiter, layout.quoted)
     width = len(layout.columns)
     header_pending = layout.header
     while True:
@@ -144,11 +150,11 @@ def csv_rows(stream: Iterator[str], layout: Layout, file: RawFile) -> Iterator[R
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise UserError(
-                f'{file.location}, line {number}: {error}; most often a quote (") that is opened there and never closed'
-            ) from error
+            raise UserError(_never_closed(file, number, str(error))) from error
         if fields is None:
             return
+        if ended:  # a row was not complete at its line's end, nor at the file's
+            raise UserError(_never_closed(file, number, "the file ends inside a field"))
         if not fields:
             continue
         if header_pending:
@@ -159,6 +165,13 @@ def csv_rows(stream: Iterator[str], layout: Layout, file: RawFile) -> Iterator[R
             detail = f"{len(fields)} fields, {width} columns"
             shown = layout.delimiter.join(fields)[:200]
             yield Rejected(f"{file.name}:{number}", "wrong_field_count", detail, shown)
+
+
+def _never_closed(file: RawFile, number: int, what: str) -> str:
+    return (
+        f'{file.location}, line {number}: {what}; most often a quote (") is opened there and never closed: close it, '
+        "or write it twice if it belongs to the text"
+    )
 
 
 def delimited(file: RawFile, text: str, label: str) -> tuple[list[str], Iterator[Row | Rejected]]:
@@ -194,11 +207,15 @@ def _consistency(sample: list[str], delimiter: str) -> float:
     return sum(width == widths[0] for width in widths) / len(widths)
 
 
-def _quotes_are_balanced(sample: list[str]) -> bool:
-    """Whether quotes enclose fields (as pandas writes them) rather than stand in the text as they are."""
+def _quotes_enclose_fields(sample: list[str]) -> bool:
+    """Whether quotes in a TSV enclose fields (as pandas writes them) or stand in the text as they are."""
+    as_text = [len(row) for row in _parse(iter(sample), "\t", quoted=False) if row]
+    enclosing = [len(row) for row in _parse(iter(sample), "\t", quoted=True) if row]
+    if len(set(as_text)) > 1 or len(set(enclosing)) > 1:
+        return len(set(as_text)) > len(set(enclosing))  # fields with line ends in them: only one reading is regular
     opened = [cell for line in sample for cell in line.rstrip("\n").split("\t") if cell.startswith('"')]
     return bool(opened) and all(
-        len(cell) > 1 and cell.endswith('"') and cell[1:-1].replace('""', "").count('"') == 0 for cell in opened
+        len(cell) > 1 and cell.endswith('"') and '"' not in cell[1:-1].replace('""', "") for cell in opened
     )
 
 
