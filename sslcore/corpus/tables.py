@@ -119,7 +119,10 @@ def layout_of(sample: list[str], file: RawFile, text: str, label: str) -> Layout
     delimiters = "\t" if file.format == "tsv" else DELIMITERS
     delimiter = max(delimiters, key=lambda d: (_consistency(sample, d), -delimiters.index(d)))
     quoted = delimiter != "\t" or _quotes_enclose_fields(sample)
-    rows = [row for row in _parse(iter(sample), delimiter, quoted) if row]
+    try:
+        rows = [row for row in _parse(iter(sample), delimiter, quoted) if row]
+    except csv.Error as error:
+        raise UserError(_misread(file, 1, str(error))) from error
     first = [cell.strip() for cell in rows[0]]
     asked = {name for name in (text, label) if name and not name.startswith("@")}
     header = (bool(asked) and asked <= set(first)) or _is_header(first, rows[1:])
@@ -150,11 +153,11 @@ def csv_rows(stream: Iterator[str], layout: Layout, file: RawFile) -> Iterator[R
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise UserError(_never_closed(file, number, str(error))) from error
+            raise UserError(_misread(file, number, str(error))) from error
         if fields is None:
             return
         if ended:  # a row was not complete at its line's end, nor at the file's
-            raise UserError(_never_closed(file, number, "the file ends inside a field"))
+            raise UserError(_misread(file, number, "the file ends inside a field"))
         if not fields:
             continue
         if header_pending:
@@ -167,7 +170,12 @@ def csv_rows(stream: Iterator[str], layout: Layout, file: RawFile) -> Iterator[R
             yield Rejected(f"{file.name}:{number}", "wrong_field_count", detail, shown)
 
 
-def _never_closed(file: RawFile, number: int, what: str) -> str:
+def _misread(file: RawFile, number: int, what: str) -> str:
+    if "new-line" in what:  # what the csv module says of a carriage return inside a line
+        return (
+            f"{file.location}, line {number}: a bare carriage return outside quotes; if all lines end so, convert them "
+            "(tr '\\r' '\\n' < OLD > NEW)"
+        )
     return (
         f'{file.location}, line {number}: {what}; most often a quote (") is opened there and never closed: close it, '
         "or write it twice if it belongs to the text"

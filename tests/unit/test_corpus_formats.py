@@ -243,6 +243,17 @@ def test_a_quote_never_closed_names_the_line_where_it_opens(tmp_path: Path) -> N
         read(path, text="review")
 
 
+def test_line_ends_of_old_macs_are_named(tmp_path: Path) -> None:
+    path = put(tmp_path / "mac.csv", "review,label\rgood one indeed,1\rbad one indeed,0\r")
+    with pytest.raises(UserError, match=r"mac\.csv.*bare carriage return.*tr "):
+        read(path, text="review")
+
+
+def test_nul_bytes_in_text_are_left_to_cleaning(tmp_path: Path) -> None:
+    path = put(tmp_path / "nul.csv", "review,label\ngood\0 one indeed,1\nbad one indeed,0\n")
+    assert texts(path, label="label") == ["good\0 one indeed", "bad one indeed"]
+
+
 def test_a_line_of_a_million_characters_is_a_document_and_one_of_seventeen_is_rejected(tmp_path: Path) -> None:
     long, longer = "long " * 200_000, "x" * (MAXIMUM_CHARACTERS + 100_000)
     documents = read(put(tmp_path / "l.txt", f"before\n{long}\n{longer}\nafter\n"), document="line")
