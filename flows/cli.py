@@ -36,21 +36,18 @@ NO_SETTINGS: list[str] = []
 def main() -> None:
     """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 the user's mistake."""
     try:
-        app(standalone_mode=False)
-    except typer.Abort:
-        sys.exit(130)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
     except Exception as error:
-        sys.exit(_explained(error))
+        code = _explained(error)
+    sys.exit(code)
 
 
 def _explained(error: Exception) -> int:
     """Print one error as a person wants it; the exit code."""
-    from click.exceptions import ClickException
-
-    if isinstance(error, ClickException):
-        error.show()
+    if isinstance(error, typer.BadParameter.mro()[1]):  # usage: an unknown command, option or value
+        error.show()  # type: ignore[attr-defined]
         return 2
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)

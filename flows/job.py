@@ -78,10 +78,13 @@ def deployment_parameters(path: str) -> dict[str, Any]:
 
 def parsed(annotation: Any, tree: dict[str, Any], overrides: tuple[str, ...], where: str) -> Any:
     """The tree with its overrides as a checked configuration. Raises UserError naming each wrong field."""
-    for override in overrides:
-        _set(tree, override)
+    adapter = TypeAdapter(annotation)
     try:
-        return TypeAdapter(annotation).validate_python(tree)
+        if overrides:  # they may reach into what the tree leaves to its defaults
+            tree = adapter.dump_python(adapter.validate_python(tree), mode="json")
+        for override in overrides:
+            _set(tree, override)
+        return adapter.validate_python(tree)
     except ValidationError as error:
         raise UserError(f"{where}: {said(error)}") from error
 
@@ -112,6 +115,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
     if isinstance(here, list) and last.isdigit() and int(last) < len(here):
         here[int(last)] = value
     elif isinstance(here, dict):
+        if last == "kind" and here.get("kind") != value:
+            here.clear()  # another kind has other fields
         here[last] = value
     else:
         raise UserError(f"--set {override!r}: {'.'.join(parents)} has no fields of its own")

@@ -27,6 +27,19 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "0",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+SERVER_PROGRAM = """
+import os, signal, sys, threading
+
+def end_with_parent():
+    sys.stdin.read()  # returns when the parent is gone, however it went
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+import uvicorn
+
+app = "prefect.server.api.server:create_app"
+uvicorn.run(app, factory=True, fd=int(sys.argv[1]), log_level="error", lifespan="on")
+"""
 CLIENT_SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the screen is ours; the server still gets every line
@@ -62,11 +75,10 @@ def _temporary_server(log_path: Path) -> Iterator[None]:
     with socket.socket() as listener, log_path.open("w") as log:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
-        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-        command += ["--fd", str(listener.fileno()), "--log-level", "error", "--lifespan", "on"]
         server = subprocess.Popen(
-            command,
+            [sys.executable, "-c", SERVER_PROGRAM, str(listener.fileno())],
             env={**os.environ, **SERVER_SETTINGS},
+            stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             stdout=log,
             stderr=log,

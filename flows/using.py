@@ -71,11 +71,8 @@ def encode(model: str, file: str, column: str, output: Path) -> dict[str, Any]:
 
     import sslcore
 
-    encoder = sslcore.load(model_folder(model))
-    if not isinstance(encoder, sslcore.Encoder):
-        raise UserError(
-            f"{model} is a classifier; `sslcore predict` gives its labels, and its lineage names its encoder"
-        )
+    loaded = sslcore.load(model_folder(model))
+    encoder = loaded if isinstance(loaded, sslcore.Encoder) else loaded.encoder
     schema = pa.schema([("text", pa.string()), ("vector", pa.list_(pa.float32(), encoder.dimensions))])
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.unfinished")

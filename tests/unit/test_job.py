@@ -28,6 +28,12 @@ def test_set_reaches_nested_fields_lists_and_types() -> None:
     assert job.registration.alias == "candidate"
 
 
+def test_another_kind_starts_from_its_own_defaults() -> None:
+    job = job_from_source("reviews.csv", "", "", ("tokenization.kind=bpe", "objectives.1.epochs=3"))
+    assert job.tokenization.kind == "bpe"
+    assert job.objectives[1].epochs == 3
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
@@ -64,5 +70,5 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str, said: str) -> None
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(UserError, match="nowhere.yaml"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
         job_from_file("nowhere.yaml")
