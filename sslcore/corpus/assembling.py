@@ -76,14 +76,16 @@ def _left_out(parts: Parts, selection: Selection, part: int) -> pa.Table:
     """The DROPPED rows of documents that passed by themselves."""
     start = int(parts.starts[part])
     reasons = selection.reason[start : int(parts.starts[part + 1])]
-    table = parts.kept(part)
+    left_out = np.flatnonzero(reasons)
+    table = parts.kept(part).select(["origin", "text", "label"]).take(pa.array(left_out))
     rows = []
-    for index in np.flatnonzero(reasons).tolist():
+    for index, row in zip(left_out.tolist(), table.to_pylist(), strict=True):
         reason = REASONS[reasons[index]]
-        row = table.slice(index, 1)
-        if reason in ("exact_duplicate", "near_duplicate"):
-            detail = parts.fingerprints.document_id(int(selection.first_of[start + index]))
+        if reason == "label_too_rare":
+            detail = row["label"]
+        elif reason == "beyond_maximum":
+            detail = "not in the sample"
         else:
-            detail = row.column("label")[0].as_py() or "" if reason == "label_too_rare" else "not in the sample"
-        rows.append((row.column("origin")[0].as_py(), reason, detail, row.column("text")[0].as_py()))
+            detail = parts.fingerprints.document_id(int(selection.first_of[start + index]))
+        rows.append((row["origin"], reason, detail, row["text"]))
     return pa.Table.from_batches([dropped_batch(rows)], DROPPED)

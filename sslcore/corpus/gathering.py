@@ -17,7 +17,7 @@ from sslcore.corpus.sources import Source, read_documents
 from sslcore.progress import Progress
 
 WHOLE_FILES_BYTES = 2 << 20  # files below this are read by the worker, several at a time; larger ones by this process
-ALONE_BYTES = 8 << 20  # a source smaller than this is done before a second process has started
+ALONE_BYTES = 16 << 20  # a source smaller than this is done before a second process has started
 _COMPRESSION_RATIO = 4  # of text, roughly: for the progress bar and to choose who reads
 
 

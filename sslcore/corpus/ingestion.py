@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.corpus.deduplication import Deduplication
 from sslcore.corpus.quality import RELAX, Quality
-from sslcore.corpus.sources import Source, fingerprint, raw_files
+from sslcore.corpus.sources import FilesSource, Source, fingerprint, raw_files
 from sslcore.corpus.splits import SPLITS, Splits
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
@@ -74,6 +74,7 @@ def ingest(
             raise UserError(_all_dropped(parts))
         selection = select(
             parts, config.deduplication, config.splits,
+            label=config.source.label if isinstance(config.source, FilesSource) else "",
             minimum_label_examples=config.minimum_label_examples, maximum_documents=config.maximum_documents,
             progress=lambda fraction, message: progress(_GATHERED + (_SELECTED - _GATHERED) * fraction, message),
         )  # fmt: skip

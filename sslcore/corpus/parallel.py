@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -38,6 +39,11 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], *, wo
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process ended: killed for want of memory (try fewer workers), or it could not start because "
+                'the script that was run does its work outside `if __name__ == "__main__":`'
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

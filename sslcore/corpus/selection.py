@@ -36,11 +36,15 @@ def select(
     deduplication: Deduplication,
     splits: Splits,
     *,
+    label: str,
     minimum_label_examples: int,
     maximum_documents: int,
     progress: Progress,
 ) -> Selection:
-    """Decide about every document. Raises UserError if fewer than two classes of a labelled corpus remain."""
+    """Decide about every document.
+
+    Raises UserError if a `label` was asked for and there is none, or fewer than two classes remain.
+    """
     first_of = np.arange(parts.documents, dtype=np.int32)
     reason = np.zeros(parts.documents, np.uint8)
     chosen = Selection(reason, first_of)
@@ -60,7 +64,7 @@ def select(
         reason[(reason == 0) & (first_of != np.arange(len(first_of), dtype=np.int32))] = _NEAR
     if maximum_documents:
         _mark_beyond(parts, reason, maximum_documents)
-    _mark_rare_labels(parts, chosen, splits, minimum_label_examples)
+    _mark_rare_labels(parts, chosen, splits, label, minimum_label_examples)
     return chosen
 
 
@@ -84,7 +88,7 @@ def _mark_beyond(parts: Parts, reason: NDArray[np.uint8], maximum: int) -> None:
         reason[kept[order[maximum:]]] = _BEYOND
 
 
-def _mark_rare_labels(parts: Parts, chosen: Selection, splits: Splits, minimum: int) -> None:
+def _mark_rare_labels(parts: Parts, chosen: Selection, splits: Splits, label: str, minimum: int) -> None:
     """Drop rows of labels with fewer than `minimum` examples, or with none to learn from in the training split."""
     counts: Counter[str] = Counter()
     in_training: Counter[str] = Counter()
@@ -94,24 +98,29 @@ def _mark_rare_labels(parts: Parts, chosen: Selection, splits: Splits, minimum: 
         if labels.null_count == len(labels):
             continue
         train = splits.of(id_heads(parts, *parts.starts[part : part + 2])) == SPLITS.index("train")
-        for label, stays, trains in zip(labels.to_pylist(), kept, train, strict=True):
-            if stays and label is not None:
-                counts[label] += 1
-                in_training[label] += bool(trains)
+        for name, stays, trains in zip(labels.to_pylist(), kept, train, strict=True):
+            if stays and name is not None:
+                counts[name] += 1
+                in_training[name] += bool(trains)
+    if not counts and label:
+        raise UserError(
+            f"the label {label!r} is empty in every document that was kept. Choose another label column, or give none "
+            "to use the text unlabelled."
+        )
     if not counts:
         return
-    enough = {label for label, count in counts.items() if count >= minimum and in_training[label] > 0}
+    enough = {name for name, count in counts.items() if count >= minimum and in_training[name] > 0}
     if len(enough) < 2:
         raise UserError(_too_few_classes(counts, enough, minimum))
     for part in range(len(parts)):
         labels = parts.kept(part).column("label").to_pylist()
-        rare = np.array([label is not None and label not in enough for label in labels], np.bool_)
+        rare = np.array([name is not None and name not in enough for name in labels], np.bool_)
         part_reason = chosen.reason[parts.starts[part] : parts.starts[part + 1]]
         part_reason[rare & (part_reason == 0)] = _RARE
 
 
 def _too_few_classes(counts: Counter[str], enough: set[str], minimum: int) -> str:
-    shown = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(3))
+    shown = ", ".join(f"{name!r} ({count})" for name, count in counts.most_common(3))
     if len(counts) == 1:
         return (
             f"every labelled document has the same label, {shown}: a classifier needs at least two. "

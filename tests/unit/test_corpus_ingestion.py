@@ -206,10 +206,13 @@ def test_a_maximum_takes_a_sample_that_file_order_does_not_bias(tmp_path: Path) 
             [(text, "same") for text in paragraphs(40)],
             r"the same label, 'same' \(40\): a classifier needs at least two",
         ),
+        ([(text, None) for text in paragraphs(40)], "the label 'label' is empty in every document"),
         ([(text, str(n)) for n, text in enumerate(paragraphs(40))], "40 different labels.*choose another with --label"),
     ],
 )
-def test_labels_that_cannot_be_learnt_are_said(tmp_path: Path, pairs: list[tuple[str, str]], message: str) -> None:
+def test_labels_that_cannot_be_learnt_are_said(
+    tmp_path: Path, pairs: list[tuple[str, str | None]], message: str
+) -> None:
     (tmp_path / "corpus").mkdir()
     with pytest.raises(UserError, match=message):
         ingest(Ingestion(source=table(tmp_path / "t.jsonl", pairs)), tmp_path / "corpus", workers=1)
@@ -272,7 +275,7 @@ def test_a_mistake_found_by_a_worker_arrives_as_itself(tmp_path: Path, monkeypat
 
 
 def test_killing_the_parent_leaves_no_worker(tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text("\n".join(paragraphs(30_000)))
+    (tmp_path / "long.txt").write_text("\n".join(paragraphs(3000) * 25))
     (tmp_path / "corpus").mkdir()
     script = tmp_path / "script.py"
     script.write_text(
