@@ -1,11 +1,17 @@
-"""Corpus → tokenizer → encoded corpus."""
+"""Corpus → tokenizer → encoded corpus. Imports what it needs only when there is something to make."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from sslcore.artifacts import Ref
+from sslcore.progress import Progress
 from sslcore.tokenization.registry import Tokenization
 from tasks import runtime
+from tasks.runtime import OnMetrics
 
 TOKENIZER_VERSION = 1
 ENCODING_VERSION = 1
@@ -14,33 +20,28 @@ ENCODING_VERSION = 1
 @task(name="tokenize", cache_policy=NO_CACHE)
 def tokenize(spec: Tokenization, corpus: Ref) -> Ref:
     """Fit the tokenizer on the training split."""
-    from sslcore.corpus.shards import Corpus
-    from sslcore.tokenization import write_tokenizer
 
-    opened = Corpus.open(runtime.current().store.path(corpus))
-    return runtime.build(
-        "tokenize",
-        "tokenizer",
-        TOKENIZER_VERSION,
-        spec.model_dump(mode="json"),
-        {"corpus": corpus},
-        lambda folder, progress, _: write_tokenizer(spec, opened, folder, progress=progress),
-    )
+    def write(folder: Path, progress: Progress, _: OnMetrics) -> Mapping[str, Any]:
+        from sslcore.corpus.shards import Corpus
+        from sslcore.tokenization import write_tokenizer
+
+        return write_tokenizer(spec, Corpus.open(runtime.current().store.path(corpus)), folder, progress=progress)
+
+    asked = spec.model_dump(mode="json")
+    return runtime.build("tokenize", "tokenizer", TOKENIZER_VERSION, asked, {"corpus": corpus}, write)
 
 
 @task(name="encode", cache_policy=NO_CACHE)
 def encode(corpus: Ref, tokenizer: Ref) -> Ref:
     """Write the training split as ids that memory-map."""
-    from sslcore.corpus.shards import Corpus
-    from sslcore.tokenization import Tokenizer, encode_corpus
 
-    store = runtime.current().store
-    opened, fitted = Corpus.open(store.path(corpus)), Tokenizer.load(store.path(tokenizer))
-    return runtime.build(
-        "encode",
-        "encoded_corpus",
-        ENCODING_VERSION,
-        {},
-        {"corpus": corpus, "tokenizer": tokenizer},
-        lambda folder, progress, _: encode_corpus(opened, fitted, folder, progress=progress),
-    )
+    def write(folder: Path, progress: Progress, _: OnMetrics) -> Mapping[str, Any]:
+        from sslcore.corpus.shards import Corpus
+        from sslcore.tokenization import Tokenizer, encode_corpus
+
+        store = runtime.current().store
+        opened, fitted = Corpus.open(store.path(corpus)), Tokenizer.load(store.path(tokenizer))
+        return encode_corpus(opened, fitted, folder, progress=progress)
+
+    inputs = {"corpus": corpus, "tokenizer": tokenizer}
+    return runtime.build("encode", "encoded_corpus", ENCODING_VERSION, {}, inputs, write)

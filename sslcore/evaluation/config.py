@@ -19,7 +19,7 @@ class Evaluation(BaseModel):
         (2, 8, 32, ALL), min_length=1, description="Label budgets: labels of each class; -1: every label."
     )
     seeds: tuple[int, ...] = Field(
-        (0, 1, 2),
+        (0, 1, 2, 3, 4),
         min_length=1,
         description="One draw of labels, batches and weights each; a verdict wants three.",
     )
