@@ -62,6 +62,12 @@ class DenoisingAutoencoder(BaseModel):
         default=5e-3, gt=0, le=1, description="Highest rate of Adam; warm-up, then a cosine to 0."
     )
 
+    deterministic: bool = Field(
+        default=True,
+        description="Same seed, same bytes: one thread trains. False: torch uses all threads, which helps on a quiet "
+        "machine with many cores and hurts on a busy one.",
+    )
+
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         words = int((word_counts(corpus.tokenizer) > 0).sum())
         if words < 2:
@@ -113,7 +119,8 @@ class DenoisingAutoencoder(BaseModel):
         words = most_frequent(word_counts(encoder.tokenizer), self.reconstructed_words)
         loss = BagReconstruction(encoder.network, words, encoder.tokenizer.vocabulary_size, generator).to(device)
         optimizer = torch.optim.Adam(loss.parameters(), fused=True)
-        return TorchLearner(encoder, loss, [optimizer], warmup_cosine(self.learning_rate))
+        threads = 1 if self.deterministic else workers
+        return TorchLearner(encoder, loss, [optimizer], warmup_cosine(self.learning_rate), threads=threads)
 
 
 def gather(ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

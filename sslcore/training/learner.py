@@ -7,6 +7,7 @@ covers hand-written updates in place (word2vec). Neither knows of epochs, loggin
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sslcore.training.devices import torch_threads
 from sslcore.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Learner(Protocol):
 class TorchLearner:
     """Gradient descent on `loss(batch)`, a module that holds the encoder's network and whatever only pretraining needs.
 
-    Several optimisers may share the parameters between them; all follow one schedule.
+    Several optimisers may share the parameters between them; all follow one schedule. The number of `threads` decides
+    how torch splits its sums, so it is part of what makes two runs equal.
     """
 
     def __init__(
@@ -54,13 +56,20 @@ class TorchLearner:
         loss: "torch.nn.Module",
         optimizers: Sequence["torch.optim.Optimizer"],
         schedule: Schedule,
+        *,
+        threads: int,
     ) -> None:
         self.encoder = encoder
         self._loss = loss
         self._optimizers = optimizers
         self._schedule = schedule
+        self._threads = threads
 
     def update(self, batch: Batch) -> Metrics:
+        with torch_threads(self._threads):
+            return self._update(batch)
+
+    def _update(self, batch: Batch) -> Metrics:
         self._loss.train()
         rate = self._schedule(batch.begin)
         loss = self._loss(batch)

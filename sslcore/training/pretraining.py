@@ -12,7 +12,7 @@ from sslcore.contracts import CURVE
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
 from sslcore.randomness import numpy_generator, torch_generator
-from sslcore.training.devices import available_cores, check_device, torch_threads
+from sslcore.training.devices import available_cores, check_device
 from sslcore.training.learner import Metrics
 from sslcore.training.loop import reported, summarised, train
 
@@ -59,12 +59,11 @@ def pretrain(
     kind = objective.kind
     network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
     encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
-    with torch_threads(workers):
-        progress(0.0, f"{kind}: preparing")
-        learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
-        batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
-        for step, metrics in summarised(reported(train(learner, batches), progress, kind)):
-            on_metrics(step, metrics)
+    progress(0.0, f"{kind}: preparing (a first run on a machine compiles for some seconds)")
+    learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
+    batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
+    for step, metrics in summarised(reported(train(learner, batches), progress, kind)):
+        on_metrics(step, metrics)
     return learner.encoder
 
 

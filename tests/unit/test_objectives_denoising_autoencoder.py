@@ -132,3 +132,9 @@ def test_it_has_no_vectors_of_words() -> None:
     encoder: Encoder = pretrain(DenoisingAutoencoder(dimensions=4, epochs=1), corpus_of(), seed=0)
     with pytest.raises(UserError, match="vectors of texts, not of words"):
         encoder.to_keyed_vectors()
+
+
+def test_the_number_of_workers_does_not_change_the_deterministic_result() -> None:
+    objective = DenoisingAutoencoder(dimensions=64, epochs=1)
+    one, two = (pretrain(objective, corpus_of(300), seed=0, workers=n).network.state_dict() for n in (1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in one)

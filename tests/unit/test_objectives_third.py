@@ -54,7 +54,8 @@ class Averaging(BaseModel):
                 rows = [self.network.vectors[torch.from_numpy(ids).long()] for ids in batch.lists]
                 return sum(((r - r.mean(0)) ** 2).mean() for r in rows)
         loss = Loss()
-        return TorchLearner(encoder, loss, [torch.optim.SGD(loss.parameters(), lr=1)], linear_decay(0.1, 0))
+        optimizer = torch.optim.SGD(loss.parameters(), lr=1)
+        return TorchLearner(encoder, loss, [optimizer], linear_decay(0.1, 0), threads=workers)
 """
 
 USE = """

@@ -95,7 +95,7 @@ def test_torch_learner_descends_and_follows_the_schedule() -> None:
             return self.x**2
 
     loss = Square()
-    learner = TorchLearner(None, loss, [torch.optim.SGD(loss.parameters(), lr=9)], linear_decay(0.1, 0))  # type: ignore[arg-type]
+    learner = TorchLearner(None, loss, [torch.optim.SGD(loss.parameters(), lr=9)], linear_decay(0.1, 0), threads=1)  # type: ignore[arg-type]
     first, second = (learner.update(batch) for batch in (Share(1, 0, 0.5), Share(1, 0.5, 1)))
     assert first == {"loss": 9.0, "learning_rate": 0.1}
     assert second["learning_rate"] == 0.05
