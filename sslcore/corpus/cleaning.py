@@ -36,8 +36,8 @@ def clean(text: str) -> str:
         text = _TAB.sub("\t", text)
     while "  " in text:  # halves every run: faster than a regular expression, and no run needs more than 25 rounds
         text = text.replace("  ", " ")
-    if " \n" in text or "\n " in text or "\t\n" in text or "\n\t" in text:
+    if "\n" in text:
         text = "\n".join([line.strip(" \t") for line in text.split("\n")])
-    if "\n\n\n" in text:
-        text = _EMPTY_LINES.sub("\n\n", text)
+        if "\n\n\n" in text:
+            text = _EMPTY_LINES.sub("\n\n", text)
     return text.strip()

