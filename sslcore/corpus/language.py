@@ -15,6 +15,9 @@ UNDETERMINED = "und"
 FIRST_LOOK, SECOND_LOOK = 100, 300  # characters; the cost of an answer is proportional to them
 SURE = 0.8  # below it the second look is taken: by one English document in six, one Chinese in fifty
 MINIMUM_PROBABILITY = 0.4
+_ALSO_HAN = ("ja", "ko", UNDETERMINED)
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+_KANA_OR_HANGUL = re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 # Languages that lid.176 names by three letters and whose macrolanguage (ISO 639-3) has two; others have no such code.
@@ -33,7 +36,16 @@ def _language(text: str, model: Any) -> str:
     answer = _ask(model, text[:FIRST_LOOK])
     if len(text) > FIRST_LOOK and not (answer and answer[0][0] >= SURE):
         answer = _ask(model, text[:SECOND_LOOK])
-    return _code(answer)
+    code = _code(answer)
+    if code in _ALSO_HAN and _is_chinese(text[:SECOND_LOOK]):
+        return "zh"
+    return code
+
+
+def _is_chinese(beginning: str) -> bool:
+    """Whether most of its letters are Han and none is kana or Hangul: of a few such characters the model is unsure."""
+    letters, han = len(_LETTER.findall(beginning)), len(_HAN.findall(beginning))
+    return 2 * han > letters and not _KANA_OR_HANGUL.search(beginning)
 
 
 def _ask(model: Any, beginning: str) -> list[tuple[float, str]]:

@@ -83,7 +83,7 @@ def _write_counts(codes, offsets, flags, counts):  # type: ignore[no-untyped-def
                         row[_PIECES_WITH_LETTER] += 1
                 elif flag & MARK:
                     row[_LETTERS] += 1
-                elif code == 0x23 or flag & ELLIPSIS:
+                elif code == 0x23 or (flag & ELLIPSIS and flags[last] & ELLIPSIS == 0):
                     row[_SYMBOLS] += 1
                 elif code == 0xFFFD:
                     row[_BROKEN] += 1

@@ -13,8 +13,8 @@ Insights from Training Gopher", section A.1.1 and Table A1), as datatrove and Re
     English stop words   ≥ 2
 
 Where ours differ it is because they judge web pages and we also take reviews, questions and docstrings: the least
-number of words is 3, not 50, and the rules that count repetition, layout and stop words are silent below 100 words,
-where saying a phrase twice already breaks them. In scripts without spaces every character counts as a word (see
+number of words is 3, not 50, and the rules that count repetition, symbols, layout and stop words are silent below 100
+words, where saying a phrase twice already breaks them. In scripts without spaces every character counts as a word (see
 words.py), and the rules about the length of words do not apply; the 100 words are 200 characters there, and an n-gram
 is 2n (see measures.py).
 """
@@ -35,7 +35,7 @@ class Measures(NamedTuple):
     piece_characters: int
     pieces_with_letter: int
     letters: int
-    symbols: int  # "#" and "…", as Gopher counts them
+    symbols: int  # "#" and "…" or "...", as Gopher counts them; a run of dots is one
     broken: int  # U+FFFD: what could not be decoded
     lines: int  # not empty
     bullet_lines: int
@@ -84,7 +84,7 @@ class Quality(BaseModel):
     repetition_from_words: int = Field(
         100,
         ge=0,
-        description="Shorter documents are not judged by repetition, layout and stop words "
+        description="Shorter documents are not judged by repetition, symbols, layout and stop words "
         "(in scripts without spaces: with fewer than twice as many characters).",
     )
     languages: tuple[str, ...] = Field(
@@ -104,6 +104,8 @@ class Broken(NamedTuple):
     reason: str
     detail: str
 
+
+_ENOUGH_LINES = 4
 
 Rule = Callable[[Measures, Quality], str]
 """The value that breaks the rule, in words, or "" when the document keeps it."""
@@ -141,11 +143,11 @@ def broken_characters(m: Measures, q: Quality) -> str:
 
 
 def bullet_lines(m: Measures, q: Quality) -> str:
-    return _above(m.bullet_lines, m.lines, q.maximum_bullet_lines, "of the lines start with a bullet")
+    return _above_lines(m.bullet_lines, m.lines, q.maximum_bullet_lines, "of the lines start with a bullet")
 
 
 def ellipsis_lines(m: Measures, q: Quality) -> str:
-    return _above(m.ellipsis_lines, m.lines, q.maximum_ellipsis_lines, "of the lines end in …")
+    return _above_lines(m.ellipsis_lines, m.lines, q.maximum_ellipsis_lines, "of the lines end in …")
 
 
 def repeated_lines(m: Measures, q: Quality) -> str:
@@ -179,12 +181,12 @@ def few_stop_words(m: Measures, q: Quality) -> str:
 
 RULES: dict[str, Rule] = {
     rule.__name__: rule
-    for rule in (too_few_words, few_letters, mean_word_length, few_words_with_letter, symbol_ratio, broken_characters)
+    for rule in (too_few_words, few_letters, mean_word_length, few_words_with_letter, broken_characters)
 }
 """For every document, in the order they are asked."""
 
 LONG_TEXT_RULES: dict[str, Rule] = {
-    rule.__name__: rule for rule in (bullet_lines, ellipsis_lines, repeated_lines, repeated_ngrams)
+    rule.__name__: rule for rule in (symbol_ratio, bullet_lines, ellipsis_lines, repeated_lines, repeated_ngrams)
 }
 """Only from `repetition_from_words` words on."""
 
@@ -231,6 +233,11 @@ def _is_mostly_unspaced(m: Measures) -> bool:
 def _above(count: int, whole: int, maximum: float, what: str) -> str:
     share = count / whole if whole else 0.0
     return f"{share:.2f} {what}, more than {maximum:g}" if share > maximum else ""
+
+
+def _above_lines(count: int, lines: int, maximum: float, what: str) -> str:
+    """As `_above`, where there are lines enough to speak of a share: one line may well end in an ellipsis."""
+    return _above(count, lines, maximum, what) if lines >= _ENOUGH_LINES else ""
 
 
 def _below(count: int, whole: int, minimum: float, what: str) -> str:

@@ -12,6 +12,8 @@ from sslcore.corpus.language import UNDETERMINED, languages_of
         ("THE COMMITTEE HAS NOT YET DECIDED WHEN THE MEETING WILL TAKE PLACE.", "en"),
         ("今天天气很好，我们一起去公园散步吧。", "zh"),
         ("這個問題我們應該怎麼解決才好呢？", "zh"),
+        ("值得推荐", "zh"),
+        ("质量好", "zh"),
         ("これは日本語で書かれた文章です。", "ja"),
         ("이 문장은 한국어로 쓰여 있습니다.", "ko"),
         ("Der Ausschuss hat noch nicht entschieden, wann die Sitzung stattfindet.", "de"),

@@ -38,7 +38,7 @@ def broken(text: str, language: str = "en", **thresholds: object) -> Broken | No
 
 
 @pytest.mark.parametrize(
-    ("text", "language"), [(ENGLISH, "en"), (CHINESE, "zh"), ("很好，下次还来", "zh"), ("Good value.", "en")]
+    ("text", "language"), [(ENGLISH, "en"), (CHINESE, "zh"), ("很好，下次还来……", "zh"), ("Good value...", "en")]
 )
 def test_ordinary_text_passes(text: str, language: str) -> None:
     assert broken(text, language, minimum_words=2) is None
@@ -52,7 +52,7 @@ def test_ordinary_text_passes(text: str, language: str) -> None:
         ("mean_word_length", "x y z " * 5 + "a", "mean 1.0, outside 2 to 15"),
         ("mean_word_length", "https://example.org/" + "a" * 400 + " two words", "mean 142.7, outside 2 to 15"),
         ("few_words_with_letter", "abcdef ghijkl 1 2 3 4 mnopqr", "0.43 of the words have a letter, less than 0.6"),
-        ("symbol_ratio", "read more ... and # more … of it", "0.50 # and … per word, more than 0.1"),
+        ("symbol_ratio", ENGLISH.replace(" the ", " # … the "), "0.18 # and … per word, more than 0.1"),
         (
             "broken_characters",
             "caf\ufffd na\ufffdve r\ufffdsum\ufffd",
@@ -75,6 +75,15 @@ def test_each_rule_breaks_on_what_it_is_for(reason: str, text: str, detail: str)
     assert found is not None
     assert found.reason == reason
     assert detail in found.detail
+
+
+def test_one_line_that_ends_in_an_ellipsis_is_no_list_of_teasers() -> None:
+    assert broken(CHINESE + "……", "zh") is None
+    assert broken(ENGLISH + " ...") is None
+
+
+def test_a_run_of_dots_is_one_symbol() -> None:
+    assert measures("a…… b ... c ...... # d").symbols == 4
 
 
 def test_chinese_repetition_is_found_too() -> None:
