@@ -122,7 +122,7 @@ def confusion_figure(report: "EvaluationReport") -> "Figure":
                 )
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{report.confusion.contender}: % of each true class", loc="left")
+    axes.set_title(f"{report.confusion.contender}\n% of each true class", loc="left", fontsize=10)
     return figure
 
 

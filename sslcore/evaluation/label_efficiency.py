@@ -215,6 +215,7 @@ def run_cells(
 def one_thread_each() -> Iterator[None]:
     """Numerical libraries use one thread while cells run side by side: their number then changes no cell."""
     import torch
+    import torch._dynamo  # the first optimiser imports it: seconds that would be counted as the first cell's
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 

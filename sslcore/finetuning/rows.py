@@ -53,7 +53,9 @@ def labelled_rows(
     if maximum is not None and len(usable) > maximum:
         assert generator is not None
         chosen = np.sort(generator.permutation(usable)[:maximum])
-    table = pa.Table.from_batches(rows_at(corpus, split, chosen, ["document_id", "text"]))
+    columns = ["document_id", "text"]
+    schema = pa.schema([corpus.schema.field(name) for name in columns])
+    table = pa.Table.from_batches(rows_at(corpus, split, chosen, columns), schema)
     return LabelledRows(
         document_ids=table["document_id"].to_pylist(),
         texts=table["text"].to_pylist(),

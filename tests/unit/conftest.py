@@ -12,17 +12,17 @@ from sslcore.contracts import DOCUMENTS, LABELLED_DOCUMENTS
 from sslcore.corpus.shards import Corpus
 
 TOPICS = ("farming", "music", "sailing", "weaving")
-WORDS_OF_A_TOPIC = 60
+WORDS_OF_A_TOPIC = 100
 COMMON = [f"common{chr(97 + i)}" for i in range(20)]
 
 
 def topic_texts(rows: int, seed: int) -> tuple[list[str], list[str]]:
-    """Texts and their topics: a fifth to a half of a text's words are of its topic, few of them in any two texts."""
+    """Texts and their topics: 4 of a text's 16 words are of its topic, and two texts rarely share one."""
     generator = np.random.default_rng(seed)
     topics = [TOPICS[i % len(TOPICS)] for i in range(rows)]
     texts = []
     for topic in topics:
-        own = [f"{topic}{chr(97 + i // 10)}{chr(97 + i % 10)}" for i in generator.integers(WORDS_OF_A_TOPIC, size=6)]
+        own = [f"{topic}{chr(97 + i // 10)}{chr(97 + i % 10)}" for i in generator.integers(WORDS_OF_A_TOPIC, size=4)]
         words = [*own, *generator.choice(COMMON, size=12)]
         texts.append(" ".join(generator.permutation(words)))
     return texts, topics
