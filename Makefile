@@ -35,5 +35,5 @@ setup: .venv/.complete
 	touch $@
 
 lock:  ## write down the versions installed now
-	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable | sed 's/^\(torch==.*\)+cpu$$/\1/' | LC_ALL=C sort -f; } > .lock.new
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==.*\)+cpu$$/\1/' | LC_ALL=C sort -f; } > .lock.new
 	mv .lock.new requirements.lock
