@@ -142,9 +142,12 @@ def down(home: Path) -> list[str]:
     if known is None:
         return []
     ended = [process.name for process in known.processes if process.alive]
-    if running(home):
+    orphans = len(processes.marked(known.mark)) if not ended else 0
+    if {"Prefect server", "worker"} <= set(ended):
         cancelled = prefect_side.cancel_flow_runs(f"{known.prefect_url}/api", within_seconds=CANCELS_WITHIN_SECONDS)
         ended += [f"{cancelled} flow run{'s' if cancelled > 1 else ''} (cancelled)"] if cancelled else []
+    if orphans:
+        ended.append(f"{orphans} processes whose parent had died")
     _end(known)
     (home / _STATE).unlink(missing_ok=True)
     return ended
