@@ -1,6 +1,5 @@
 """One call for the whole evaluation: words and geometry of every encoder, the label-efficiency cells, the verdict."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +43,7 @@ def write_evaluation_report(
     from sslcore.evaluation.report import Budget, ContenderInfo, EvaluationReport
     from sslcore.evaluation.verdict import PRETRAINED, decide, undecided
     from sslcore.evaluation.word_benchmarks import word_scores
+    from sslcore.training.devices import available_cores
 
     if not encoders:
         raise UserError("no encoder to evaluate: pretrain one first (sslcore pretrain), then give its folder or key")
@@ -79,7 +79,7 @@ def write_evaluation_report(
             material,
             competing,
             seed=seed,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or available_cores(),
             progress=lambda fraction, message: progress(0.15 + 0.8 * fraction, message),
         )
         clock.lap("cells")

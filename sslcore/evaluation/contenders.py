@@ -134,7 +134,7 @@ def contenders(
         for method in config.contenders:
             title = f"{name}, {METHODS[method]}"
             if method == "probe":
-                features = material.features(encoder, texts, device=device)
+                features = material.features(encoder, texts)
                 found.append(Regressed(title, method, name, features, material))
             elif method in ("fine_tuned", "from_scratch"):
                 found.append(Trained(title, method, name, encoder, texts, material, config.finetuning, device))

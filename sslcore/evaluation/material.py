@@ -39,7 +39,7 @@ class Material:
         self.classes = np.concatenate(
             [train.classes, np.full(len(extra), -1), validation.classes, test.classes]
         ).astype(np.int64)
-        self._encoded: dict[tuple[int, int], EncodedTexts] = {}
+        self._encoded: dict[tuple[str, int, int], EncodedTexts] = {}
 
     def tfidf(self) -> "csr_matrix":
         """TF-IDF vectors of all rows; vocabulary and idf from every train text, with or without a label."""
@@ -49,16 +49,17 @@ class Material:
 
     def encoded(self, encoder: "Encoder", maximum_tokens: int) -> EncodedTexts:
         """Token ids of all rows; encoders with one tokenizer share them."""
-        key = (hash(tuple(encoder.tokenizer.tokens)), maximum_tokens)
+        tokenizer = encoder.tokenizer
+        key = (tokenizer.specification.model_dump_json(), hash(tuple(tokenizer.tokens)), maximum_tokens)
         if key not in self._encoded:
-            self._encoded[key] = EncodedTexts.of(self.texts, encoder.tokenizer, maximum_tokens=maximum_tokens)
+            self._encoded[key] = EncodedTexts.of(self.texts, tokenizer, maximum_tokens=maximum_tokens)
         return self._encoded[key]
 
-    def features(self, encoder: "Encoder", texts: EncodedTexts, *, device: str) -> np.ndarray:
+    def features(self, encoder: "Encoder", texts: EncodedTexts) -> np.ndarray:
         """float32 [n, dimensions] of the frozen encoder, standardised by the train texts."""
         from sslcore.finetuning.network import outputs
 
-        features = outputs(encoder.network, texts, device=device)
+        features = outputs(encoder.network, texts)
         fitted = features[: self._fit_rows]
         return (features - fitted.mean(axis=0)) / fitted.std(axis=0).clip(1e-6)
 

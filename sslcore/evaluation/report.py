@@ -123,6 +123,7 @@ class EvaluationReport(BaseModel):
                 "[95 % interval]; best of each column in bold.",
                 self.score_table(),
                 self.comparison_table(),
+                self.noise_line(),
             ]
         if self.word_benchmarks:
             names = [each.benchmark for each in next(iter(self.word_benchmarks.values()))]
@@ -141,7 +142,7 @@ class EvaluationReport(BaseModel):
             parts += [f"### Nearest words, {name}", markdown_table(["word", "nearest"], rows)]
         if self.notes:
             parts += ["### Notes", "\n".join(f"- {note}" for note in self.notes)]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(part for part in parts if part) + "\n"
 
     def score_table(self) -> str:
         """Contenders × budgets in markdown."""
@@ -162,6 +163,13 @@ class EvaluationReport(BaseModel):
             rows.append([*row, f"{last.seconds:.1f} s, {last.steps:,.0f}"])
         head = ["labels per class", *(budget.title for budget in self.budgets), "time, steps at the most labels"]
         return markdown_table(head, rows)
+
+    def noise_line(self) -> str:
+        """How large a difference the seeds alone may make."""
+        noise = self.verdict.seed_noise
+        if noise is None:
+            return ""
+        return f"A gain below {noise:.3f}, averaged over the budgets, may be the luck of the seeds."
 
     def comparison_table(self) -> str:
         """The verdict's two contenders at each budget."""

@@ -92,7 +92,7 @@ class FineTunedModel:
         """float32 [n, labels] of texts that are ids already."""
         if not len(texts):
             return np.empty((0, len(self.labels)), np.float32)
-        return outputs(self.network, texts, device=str(self.network.head.weight.device))
+        return outputs(self.network, texts)
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, labels], every row sums to 1."""

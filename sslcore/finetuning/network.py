@@ -53,7 +53,7 @@ def dropped(features_BD: torch.Tensor, rate: float, generator: torch.Generator) 
     return features_BD * keep_BD / (1 - rate)
 
 
-def tensors(texts: EncodedTexts, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(texts: EncodedTexts, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The ids and offsets as the networks take them."""
     return (
         torch.from_numpy(texts.ids.astype(np.int64)).to(device),
@@ -62,8 +62,9 @@ def tensors(texts: EncodedTexts, device: str) -> tuple[torch.Tensor, torch.Tenso
 
 
 @torch.no_grad()
-def outputs(network: nn.Module, texts: EncodedTexts, *, device: str, batch_size: int = 1024) -> np.ndarray:
-    """float32 [len(texts), outputs] of `network` in evaluation mode, batch by batch."""
+def outputs(network: nn.Module, texts: EncodedTexts, *, batch_size: int = 1024) -> np.ndarray:
+    """float32 [len(texts), outputs] of `network` in evaluation mode, batch by batch, on its own device."""
+    device = next(network.parameters()).device
     training = network.training
     network.eval()
     parts = [

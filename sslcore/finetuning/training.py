@@ -93,7 +93,7 @@ def train_network(
     network = ClassifierNetwork(restriction.network(encoder.network), encoder.dimensions, classes).to(device)
     groups = encoder.layer_groups()
     freeze(network, FREEZING[config.freezing](groups))
-    features = outputs(network.encoder, train.texts, device=device)
+    features = outputs(network.encoder, train.texts)
     network.standardise_by(torch.from_numpy(features).to(device))
     run = TrainingRun(blocks=blocks(network, encoder.network, groups))
 
@@ -104,7 +104,7 @@ def train_network(
         run.steps = step
         if step % interval == 0 or step == total:
             if len(validation):
-                logits = outputs(network, validation.texts, device=device)
+                logits = outputs(network, validation.texts)
                 score = selection_score(validation.classes, logits)
                 metrics["validation_macro_f1"] = macro_f1(validation.classes, logits.argmax(axis=1))
                 metrics["validation_loss"] = cross_entropy(validation.classes, logits)
@@ -144,7 +144,7 @@ def updates(
         fused=True,  # one pass over the embedding table instead of ten
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: linear_schedule(done, total, config.warmup))
-    fixed = None if body else torch.from_numpy(outputs(network.encoder, train.texts, device=device)).to(device)
+    fixed = None if body else torch.from_numpy(outputs(network.encoder, train.texts)).to(device)
     classes = torch.from_numpy(train.classes).to(device)
     size = config.batch(len(train))
     network.train()

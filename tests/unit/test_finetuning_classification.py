@@ -115,9 +115,7 @@ def test_a_restricted_network_reads_the_same_and_comes_back_whole(task: Task) ->
     restriction = VocabularyRestriction(encoder.tokenizer.vocabulary_size, few)
     small = restriction.network(encoder.network)
     assert small.vectors.shape[0] == len(np.unique(few.ids)) < encoder.tokenizer.vocabulary_size
-    np.testing.assert_array_equal(
-        outputs(small, restriction.texts(few), device="cpu"), outputs(encoder.network, few, device="cpu")
-    )
+    np.testing.assert_array_equal(outputs(small, restriction.texts(few)), outputs(encoder.network, few))
     whole = restriction.put_back(small, encoder.network)
     assert torch.equal(whole.vectors, encoder.network.vectors)
     assert whole.vectors is not encoder.network.vectors
