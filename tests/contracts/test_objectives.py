@@ -32,9 +32,8 @@ def corpus() -> EncodedCorpus:
     assert spec is not None
     assert spec.submodule_search_locations
     file = Path(spec.submodule_search_locations[0]) / "test/test_data/lee_background.cor"
-    return EncodedCorpus.from_token_lists(
-        (line.lower().split() for line in file.open(encoding="utf-8")), minimum_count=3
-    )
+    lines = file.read_text(encoding="utf-8").lower().splitlines()
+    return EncodedCorpus.from_token_lists([line.split() for line in lines], minimum_count=3)
 
 
 @pytest.fixture(scope="module")
