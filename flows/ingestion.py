@@ -4,12 +4,13 @@ from prefect import flow
 
 from sslcore.artifacts import Ref
 from sslcore.corpus.ingestion import Ingestion
+from sslcore.corpus.sources import InstalledDocumentation
 from tasks.ingestion import ingest
 from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
 
 
 @flow(name="ingestion", **HOOKS)
-def ingestion(corpus: Ingestion) -> Ref:
+def ingestion(corpus: Ingestion = Ingestion(source=InstalledDocumentation())) -> Ref:
     """Read, clean, deduplicate and split text.
 
     Args:

@@ -1,5 +1,6 @@
 """Running a flow from the command line, and an account of what happened."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from tasks import runtime
@@ -18,12 +19,14 @@ def run_flow(flow: "Flow[Any, Any]", parameters: dict[str, Any], *, quiet: bool)
 
     from flows.screen import shown
     from flows.server import wait_for_records, wait_for_server
-    from tasks import tracking
+    from tasks import services, tracking
 
     steps: list[StepReport] = []
     with shown(quiet=quiet), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         tracking.prepare()
         wait_for_server()
+        if runtime.current().device != "cpu":
+            services.limit_gpu(os.environ["PREFECT_API_URL"])
         runtime.finished.append(steps.append)
         try:
             state: Any = flow(**parameters, return_state=True)

@@ -85,6 +85,7 @@ def _temporary_server(log_path: Path) -> Iterator[None]:
             start_new_session=True,  # Ctrl-C reaches only us: the flow is closed first, then the server
         )
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        listener.close()  # the server holds it: should that die, requests are refused at once and do not wait
         try:
             yield
         finally:

@@ -27,17 +27,18 @@ def evaluate(config: Evaluation, corpus: Ref, encoders: Mapping[str, Ref], seed:
         from sslcore.models.encoder import Encoder
 
         here = runtime.current()
-        return write_evaluation_report(
-            config,
-            Corpus.open(here.store.path(corpus)),
-            {name: Encoder.load(here.store.path(ref)) for name, ref in encoders.items()},
-            folder,
-            pretraining_seconds={name: here.store.manifest(ref).seconds for name, ref in encoders.items()},
-            seed=seed,
-            device=here.device,
-            workers=here.workers,
-            progress=progress,
-        )
+        with runtime.device() as device:
+            return write_evaluation_report(
+                config,
+                Corpus.open(here.store.path(corpus)),
+                {name: Encoder.load(here.store.path(ref)) for name, ref in encoders.items()},
+                folder,
+                pretraining_seconds={name: here.store.manifest(ref).seconds for name, ref in encoders.items()},
+                seed=seed,
+                device=device,
+                workers=here.workers,
+                progress=progress,
+            )
 
     asked = {**config.model_dump(mode="json"), "seed": seed}
     inputs = {"corpus": corpus, **encoders}

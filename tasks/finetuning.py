@@ -27,16 +27,17 @@ def fine_tune(config: FineTuning, corpus: Ref, encoder: Ref, seed: int) -> Ref:
         from sslcore.models.encoder import Encoder
 
         here = runtime.current()
-        return write_finetuned_model(
-            config,
-            Encoder.load(here.store.path(encoder)),
-            Corpus.open(here.store.path(corpus)),
-            folder,
-            seed=seed,
-            device=here.device,
-            progress=progress,
-            on_metrics=on_metrics,
-        )
+        with runtime.device() as device:
+            return write_finetuned_model(
+                config,
+                Encoder.load(here.store.path(encoder)),
+                Corpus.open(here.store.path(corpus)),
+                folder,
+                seed=seed,
+                device=device,
+                progress=progress,
+                on_metrics=on_metrics,
+            )
 
     return runtime.build(
         "fine-tune",

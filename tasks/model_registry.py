@@ -81,6 +81,8 @@ def registered(uri: str) -> Ref:
             f"the registry at {tracking_uri()} has no {uri}; registered models: {known}. "
             "Write models:/NAME@ALIAS or models:/NAME/VERSION."
         ) from error
+    if "sslcore.key" not in version.tags:
+        raise UserError(f"{uri} was not registered by sslcore; give one of its models, or load it with MLflow itself")
     kind, _, key = version.tags["sslcore.key"].partition("/")
     return Ref(kind=kind, key=key, digest=version.tags["sslcore.digest"])
 

@@ -17,7 +17,7 @@ from tasks.runtime import OnMetrics
 VERSION = 1
 
 
-@task(name="pretrain", cache_policy=NO_CACHE)
+@task(name="pretrain", task_run_name="pretrain {objective.kind}", cache_policy=NO_CACHE)
 def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
     """Train an encoder, its metrics in MLflow as they come."""
 
@@ -26,16 +26,17 @@ def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
         from sslcore.training.pretraining import write_encoder
 
         here = runtime.current()
-        return write_encoder(
-            objective,
-            EncodedCorpus.open(here.store.path(encoded)),
-            folder,
-            seed=seed,
-            device=here.device,
-            workers=here.workers,
-            progress=progress,
-            on_metrics=on_metrics,
-        )
+        with runtime.device() as device:
+            return write_encoder(
+                objective,
+                EncodedCorpus.open(here.store.path(encoded)),
+                folder,
+                seed=seed,
+                device=device,
+                workers=here.workers,
+                progress=progress,
+                on_metrics=on_metrics,
+            )
 
     return runtime.build(
         f"pretrain {objective.kind}",

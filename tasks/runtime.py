@@ -4,10 +4,12 @@ Settings come from the environment, because that is what reaches a worker's chil
 `SSLCORE_STORE` (default `store`), `SSLCORE_DEVICE` (`cpu`), `SSLCORE_WORKERS` (cores that the scheduler gives us).
 """
 
+import contextlib
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +20,12 @@ from sslcore.progress import Progress
 if TYPE_CHECKING:
     from tasks import tracking
 
+NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
+"""Prefect's artifact keys are lower-case letters, digits and dashes."""
 SECONDS_BETWEEN_UPDATES = 2.0
 """How often a progress artifact in Prefect is updated; each update is a request."""
+GPU_LIMIT = "gpu"
+"""Prefect's concurrency limit for training on a GPU; `flows/running.py` and `sslcore up` see to it that it exists."""
 
 
 class Runtime(NamedTuple):
@@ -43,6 +49,19 @@ def current() -> Runtime:
         device=os.environ.get("SSLCORE_DEVICE", "cpu"),
         workers=int(workers) if workers else len(os.sched_getaffinity(0)),
     )
+
+
+@contextlib.contextmanager
+def device() -> Iterator[str]:
+    """The device to train on. A GPU is waited for: two runs that share one are slower than one after the other."""
+    name = current().device
+    if name == "cpu":
+        yield name
+        return
+    from prefect.concurrency.sync import concurrency
+
+    with concurrency(GPU_LIMIT, strict=True):
+        yield name
 
 
 class StepReport(NamedTuple):
@@ -137,8 +156,8 @@ class _Watched:
 
         percent = round(100 * min(max(fraction, 0.0), 1.0), 1)
         if self.artifact is None:
-            created = create_progress_artifact(percent, description=f"{self.step}: {message}")
-            self.artifact = created
+            key = NOT_IN_A_KEY.sub("-", self.step)
+            self.artifact = create_progress_artifact(percent, key, description=f"{self.step}: {message}")
         else:
             update_progress_artifact(self.artifact, percent, description=f"{self.step}: {message}")
 

@@ -38,8 +38,12 @@ def summarise(report: Ref, version: RegisteredVersion) -> JobResult:
     create_markdown_artifact(found.markdown(), key="summary", description=found.verdict.sentence)
     create_table_artifact(scores, key="scores", description="macro-F1 by contender and labels per class")
     if tracking.tracking_uri().startswith("http"):
-        link = f"{tracking.tracking_uri()}/#/models/{version.name}/versions/{version.version}"
-        create_link_artifact(link, key="registered-model", link_text=f"{version.name} version {version.version}")
+        create_link_artifact(
+            f"{tracking.tracking_uri()}/#/models/{version.name}/versions/{version.version}",
+            key="registered-model",
+            link_text=f"{version.name} version {version.version}",
+            description=f"The model in MLflow, as `models:/{version.name}@{version.alias}`.",
+        )
     return JobResult(
         verdict=found.verdict.answer,
         sentence=found.verdict.sentence,

@@ -67,7 +67,7 @@ class Quality(BaseModel):
     maximum_mean_word_length: float = Field(15.0, ge=1, description="Characters between spaces. Gopher: 10.")
     minimum_letter_share: float = Field(0.4, ge=0, le=1, description="Letters among characters (few_letters).")
     minimum_words_with_letter: float = Field(0.6, ge=0, le=1, description="Share of words. Gopher: 0.8.")
-    maximum_symbols_per_word: float = Field(0.1, ge=0, description="# and … per word. Gopher: 0.1.")
+    maximum_symbols_per_word: float = Field(0.1, ge=0, description="Marks # and … per word. Gopher: 0.1.")
     maximum_broken_share: float = Field(0.01, ge=0, le=1, description="Characters that could not be decoded.")
     maximum_bullet_lines: float = Field(0.9, ge=0, le=1, description="Share of lines. Gopher: 0.9.")
     maximum_ellipsis_lines: float = Field(0.3, ge=0, le=1, description="Share of lines ending in … . Gopher: 0.3.")

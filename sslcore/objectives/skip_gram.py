@@ -3,7 +3,7 @@
 Mikolov, Chen, Corrado, Dean 2013a, "Efficient Estimation of Word Representations in Vector Space"; Mikolov, Sutskever,
 Chen, Corrado, Dean 2013b, "Distributed Representations of Words and Phrases and their Compositionality", equation 4.
 
-Wants: text in order, a million words or more. Requires: nothing else; runs on the CPU in compiled code.
+Wants: text in order, a million words or more. Requires: nothing else; whatever the device, it trains on the CPU.
 Relation: the fastest objective there is and the baseline for the others; its vectors are static, one a word.
 """
 
@@ -75,8 +75,6 @@ class SkipGram(BaseModel):
     )
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
-        if device != "cpu":
-            raise UserError(f"skip_gram trains on the CPU, device {device!r} was asked for; use device='cpu'")
         words = int((word_counts(corpus.tokenizer) > 0).sum())
         if words < 2:
             raise UserError(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 
-class BPE(SubwordTokenization):
+class BPE(SubwordTokenization, title="BPE"):
     """The most frequent pairs of pieces merged, from single bytes up. Decoding gives back the text, spaces and all."""
 
     kind: Literal["bpe"] = "bpe"

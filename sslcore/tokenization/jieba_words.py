@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sslcore.tokenization.segments import Segments
 
 
-class JiebaWords(WordTokenization):
+class JiebaWords(WordTokenization, title="Jieba words"):
     """Chinese words of one or more characters; runs of Latin letters and digits stay whole, accented ones break.
 
     Punctuation and spaces are left out. `tokenizer.json` expects text whose words jieba has put spaces between.

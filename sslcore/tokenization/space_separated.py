@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sslcore.tokenization.segments import Segments
 
 
-class SpaceSeparated(WordTokenization):
+class SpaceSeparated(WordTokenization, title="Space-separated"):
     """Whatever stands between two spaces, kept to the letter: punctuation, case and all."""
 
     kind: Literal["space_separated"] = "space_separated"

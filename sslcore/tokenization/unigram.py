@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 
-class Unigram(SubwordTokenization):
+class Unigram(SubwordTokenization, title="Unigram"):
     """Pieces chosen by likelihood, ▁ where a space stood. Needs no spaces: a good choice for Chinese and Japanese."""
 
     kind: Literal["unigram"] = "unigram"

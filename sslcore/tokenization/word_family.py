@@ -24,6 +24,7 @@ class WordTokenization(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: str  # each kind's own literal; named here so that it leads in forms and files
     vocabulary_size: int = Field(
         default=100_000,
         ge=len(SPECIAL_TOKENS) + 1,

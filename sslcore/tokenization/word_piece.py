@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MARK = "\ue000"  # for private use, and BERT's normalizer takes such characters out of the text
 
 
-class WordPiece(SubwordTokenization):
+class WordPiece(SubwordTokenization, title="WordPiece"):
     """Words and pieces of words; punctuation and every Chinese character stand alone. Spaces are not kept."""
 
     kind: Literal["word_piece"] = "word_piece"

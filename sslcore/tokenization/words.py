@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sslcore.tokenization.segments import Segments
 
 
-class Words(WordTokenization):
+class Words(WordTokenization, title="Words"):
     """Runs of letters and digits (don't, 3.14, num_layers), emoji; every Chinese character is a word of its own.
 
     Punctuation and spaces are left out. For Chinese words of several characters take `JiebaWords`.

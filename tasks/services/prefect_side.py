@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sslcore.errors import UserError
+from tasks.runtime import GPU_LIMIT
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 WORK_POOL = "sslcore"
-GPU_LIMIT = "gpu"
-GPU_SLOTS = 1
-"""One training at a time: two that share a GPU are slower than two in a row, and may not fit."""
 HEARTBEAT_SECONDS = 30
 """The shortest that Prefect allows."""
 ZOMBIES = "sslcore: a flow run without heartbeat has crashed"
@@ -34,10 +32,11 @@ def _client(api_url: str) -> "SyncPrefectClient":
 
 def set_up(api_url: str) -> None:
     """Work pool, GPU limit and zombie automation; what is there already stays as it is."""
-    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
+    limit_gpu(api_url)
     with _client(api_url) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(
@@ -48,12 +47,20 @@ def set_up(api_url: str) -> None:
                     base_job_template=ProcessWorker.get_default_base_job_template(),
                 )
             )
+        if not client.read_automations_by_name(ZOMBIES):
+            client.create_automation(_zombies())
+
+
+def limit_gpu(api_url: str) -> None:
+    """One training on the GPU at a time, unless somebody has set the limit otherwise."""
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+    from prefect.exceptions import ObjectNotFound
+
+    with _client(api_url) as client:
         try:
             client.read_global_concurrency_limit_by_name(GPU_LIMIT)
         except ObjectNotFound:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=GPU_SLOTS))
-        if not client.read_automations_by_name(ZOMBIES):
-            client.create_automation(_zombies())
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=1))
 
 
 def _zombies() -> "AutomationCore":

@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
 import yaml
 
+from tasks import runtime
 from tasks.services import prefect_side
 from tasks.services.lifecycle import DEPLOYMENTS
 
@@ -26,6 +28,23 @@ def test_every_deployment_of_prefect_yaml_arrives_and_twice_makes_no_second(pref
             assert len(deployment.schedules) == len(wanted[name].get("schedules", []))
             assert deployment.enforce_parameter_schema  # a bad value is refused before anything runs
         assert client.read_work_pool(prefect_side.WORK_POOL).type == "process"
-        limit = client.read_global_concurrency_limit_by_name(prefect_side.GPU_LIMIT)
-        assert (limit.limit, limit.active) == (prefect_side.GPU_SLOTS, True)
+        limit = client.read_global_concurrency_limit_by_name(runtime.GPU_LIMIT)
+        assert (limit.limit, limit.active) == (1, True)
         assert len(client.read_automations_by_name(prefect_side.ZOMBIES)) == 1
+
+
+def test_training_on_a_gpu_takes_the_only_slot(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    prefect_side.limit_gpu(prefect_api)
+    monkeypatch.setenv("SSLCORE_DEVICE", "cuda")
+
+    def taken() -> int:
+        with SyncPrefectClient(prefect_api) as client:
+            return client.read_global_concurrency_limit_by_name(runtime.GPU_LIMIT).active_slots
+
+    with temporary_settings({PREFECT_API_URL: prefect_api}), runtime.device() as device:
+        assert device == "cuda"
+        assert taken() == 1
+    assert taken() == 0
