@@ -42,6 +42,7 @@ uvicorn.run(app, factory=True, fd=int(sys.argv[1]), log_level="error", lifespan=
 """
 CLIENT_SETTINGS = {
     "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "sslcore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the screen is ours; the server still gets every line
 }
 

@@ -60,6 +60,7 @@ def assemble(parts: Parts, selection: Selection, splits: Splits, folder: Path, *
         "splits": {split: writer.rows for split, writer in zip(SPLITS, writers, strict=True)},
         "languages": dict(languages.most_common()),
         "labels": dict(sorted(labels.items())),
+        "label_conflicts": selection.label_conflicts,
         "words": words,
         "characters": characters,
         "bytes": text_bytes,

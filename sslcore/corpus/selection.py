@@ -26,6 +26,7 @@ class Selection(NamedTuple):
 
     reason: NDArray[np.uint8]  # index in REASONS; 0: it stays
     first_of: NDArray[np.int32]  # the document it repeats; itself if none
+    label_conflicts: int  # repetitions whose label differs from that of the document they repeat
 
     def kept_in(self, parts: Parts, part: int) -> NDArray[np.bool_]:
         return self.reason[parts.starts[part] : parts.starts[part + 1]] == 0
@@ -47,7 +48,6 @@ def select(
     """
     first_of = np.arange(parts.documents, dtype=np.int32)
     reason = np.zeros(parts.documents, np.uint8)
-    chosen = Selection(reason, first_of)
     if deduplication.exact:
         exact_duplicates(parts.fingerprints, first_of)
         reason[first_of != np.arange(len(first_of), dtype=np.int32)] = _EXACT
@@ -64,6 +64,7 @@ def select(
         reason[(reason == 0) & (first_of != np.arange(len(first_of), dtype=np.int32))] = _NEAR
     if maximum_documents:
         _mark_beyond(parts, reason, maximum_documents)
+    chosen = Selection(reason, first_of, _label_conflicts(parts, reason, first_of))
     _mark_rare_labels(parts, chosen, splits, label, minimum_label_examples)
     return chosen
 
@@ -86,6 +87,19 @@ def _mark_beyond(parts: Parts, reason: NDArray[np.uint8], maximum: int) -> None:
     if len(kept) > maximum:
         order = np.argsort(tails[kept], kind="stable")
         reason[kept[order[maximum:]]] = _BEYOND
+
+
+def _label_conflicts(parts: Parts, reason: NDArray[np.uint8], first_of: NDArray[np.int32]) -> int:
+    numbers: dict[str, int] = {}
+    labels = np.full(parts.documents, -1, np.int32)
+    for part in range(len(parts)):
+        column = parts.kept(part).column("label")
+        if column.null_count < len(column):
+            known = [-1 if name is None else numbers.setdefault(name, len(numbers)) for name in column.to_pylist()]
+            labels[parts.starts[part] : parts.starts[part + 1]] = known
+    repeated = np.flatnonzero((reason == _EXACT) | (reason == _NEAR))
+    own, first = labels[repeated], labels[first_of[repeated]]
+    return int(((own != first) & (own >= 0) & (first >= 0)).sum())
 
 
 def _mark_rare_labels(parts: Parts, chosen: Selection, splits: Splits, label: str, minimum: int) -> None:

@@ -11,6 +11,7 @@ model here, its files in `find`, its reader in `read_documents`.
 import hashlib
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
@@ -29,7 +30,7 @@ from sslcore.errors import UserError
 
 __all__ = [
     "FilesSource", "InstalledDocumentation", "RawDocument", "RawFile", "Rejected", "SkippedFile", "Source",
-    "find", "fingerprint", "raw_files", "read_documents",
+    "find", "fingerprint", "not_read", "raw_files", "read_documents",
 ]  # fmt: skip
 
 FOLDER_LABEL = "@folder"
@@ -99,6 +100,14 @@ def find(source: Source) -> Found:
     if source.text or (source.label and not source.label.startswith("@")):
         found = _only_tables(found, source)
     return found if source.document != "auto" else Found(_with_units(found.files, source.label), found.skipped)
+
+
+def not_read(found: Found) -> str:
+    """What was skipped, for people: counts by reason, each with an example; "" if nothing was."""
+    reasons = Counter(file.reason for file in found.skipped)
+    examples = {file.reason: file.location for file in reversed(found.skipped)}
+    said = "; ".join(f"{count} {reason}, e.g. {examples[reason]}" for reason, count in reasons.most_common())
+    return f"not read: {said}" if said else ""
 
 
 def raw_files(source: Source) -> list[RawFile]:

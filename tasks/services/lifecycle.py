@@ -181,6 +181,7 @@ _MLFLOW_SETTINGS = {
 def _prefect_settings(home: Path, port: int) -> dict[str, str]:
     return {
         **_QUIET,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "sslcore",  # its warnings stand on the flow run's page
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),  # without it the UI calls port 4200, whatever --port says

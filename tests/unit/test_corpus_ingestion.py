@@ -180,6 +180,14 @@ def test_labels_are_kept_and_rare_ones_dropped_by_name(tmp_path: Path) -> None:
     assert all(row["label"] == by_text[row["text"]] for split in SPLITS for row in rows(tmp_path / "corpus", split))
 
 
+def test_the_same_text_under_two_labels_is_counted(tmp_path: Path) -> None:
+    pairs = [(text, "ab"[number % 2]) for number, text in enumerate(paragraphs(100))]
+    again = [(pairs[0][0], "b"), (pairs[1][0], "a"), pairs[2], (pairs[3][0], None)]
+    summary = run(Ingestion(source=table(tmp_path / "rows.jsonl", pairs + again)), tmp_path / "corpus")
+    assert summary["dropped"]["exact_duplicate"] == 4
+    assert summary["label_conflicts"] == 2
+
+
 def test_every_label_of_another_split_is_in_training(tmp_path: Path) -> None:
     texts = paragraphs(300)
     labelled = table(tmp_path / "many.jsonl", [(text, f"label {n // 3}") for n, text in enumerate(texts)])

@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from sslcore.corpus.raw import RawDocument
-from sslcore.corpus.sources import FilesSource, InstalledDocumentation, Source, find, fingerprint, raw_files
+from sslcore.corpus.sources import FilesSource, InstalledDocumentation, Source, find, fingerprint, not_read, raw_files
 from sslcore.corpus.sources import read_documents as read
 from sslcore.errors import UserError
 
@@ -38,6 +38,9 @@ def test_a_folder_gives_all_files_below_it_sorted_and_says_which_it_left_out(tmp
     assert [file.name for file in found.files] == ["reviews/a/c.txt", "reviews/b.txt", "reviews/no_ending"]
     said = {Path(skipped.location).name: skipped.reason for skipped in found.skipped}
     assert said == {".hidden.txt": "hidden", ".git": "hidden", "empty.txt": "empty", "picture.png": "PNG image"}
+    assert not_read(found).startswith("not read: 2 hidden, e.g. ")
+    assert "1 PNG image, e.g. " in not_read(found)
+    assert not_read(find(FilesSource(paths=(str(tmp_path / "reviews/b.txt"),)))) == ""
 
 
 def test_globs_and_files_given_twice_come_once(tmp_path: Path) -> None:
