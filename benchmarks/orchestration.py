@@ -1,87 +1,83 @@
-"""What Prefect and MLflow cost: the whole job by `sslcore run`, and the same calls of the library alone.
+"""What Prefect and MLflow cost: the time of the end-to-end flow that is not spent inside sslcore's own calls.
 
     python benchmarks/orchestration.py                       # the default job
-    python benchmarks/orchestration.py configs/chinese_reviews.yaml --runs 3
+    python benchmarks/orchestration.py configs/chinese_reviews.yaml
 
-Both sides run in fresh processes, one after the other, each from an empty folder, and both times are from the start of
-the process to its end: server, imports, tracking and registration count as overhead.
+One run from an empty store. Both times are of that run, as two runs differ by more than what is measured: the flow from
+its start to its end, and within it each call that makes an artefact, less what progress and metrics cost inside it.
+Start-up of the process and of its Prefect server comes before the flow and is printed beside.
 """
 
 import argparse
-import shutil
-import statistics
-import subprocess
-import sys
+import os
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-LIBRARY = """
-import sys
-from pathlib import Path
-from flows.job import job_from_file
-from sslcore.corpus.ingestion import ingest
-from sslcore.corpus.shards import Corpus
-from sslcore.evaluation import write_evaluation_report
-from sslcore.evaluation.report import EvaluationReport
-from sslcore.finetuning import write_finetuned_model
-from sslcore.models.encoder import Encoder
-from sslcore.tokenization import EncodedCorpus, Tokenizer, encode_corpus, write_tokenizer
-from sslcore.training.pretraining import write_encoder
-
-def folder(name):
-    path = Path(sys.argv[2], name)
-    path.mkdir(parents=True)
-    return path
-
-if __name__ == "__main__":
-    job = job_from_file(sys.argv[1])
-    corpus, tokenizer, encoded = folder("corpus"), folder("tokenizer"), folder("encoded")
-    ingest(job.corpus, corpus)
-    corpus = Corpus.open(corpus)
-    write_tokenizer(job.tokenization, corpus, tokenizer)
-    encode_corpus(corpus, Tokenizer.load(tokenizer), encoded)
-    encoders = {}
-    for objective in job.objectives:
-        path = folder(objective.kind)
-        write_encoder(objective, EncodedCorpus.open(encoded), path, seed=job.seed)
-        encoders[objective.kind] = Encoder.load(path)
-    report = folder("report")
-    paid = dict.fromkeys(encoders, 0.0)
-    write_evaluation_report(job.evaluation, corpus, encoders, report, pretraining_seconds=paid, seed=job.seed)
-    encoder = encoders[EvaluationReport.load(report).chosen_encoder or next(iter(encoders))]
-    write_finetuned_model(job.finetuning, encoder, corpus, folder("model"), seed=job.seed)
-"""
+STARTED = time.perf_counter()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configuration", nargs="?", default="configs/installed_documentation.yaml")
-    parser.add_argument("--runs", type=int, default=2)
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="orchestration-") as store:
+        os.environ["SSLCORE_STORE"] = store
+        from flows.server import prefect_server
 
-    sslcore = Path(sys.executable).with_name("sslcore")
-    seconds: dict[str, list[float]] = {"sslcore run": [], "library alone": []}
-    for number in range(arguments.runs):
-        with tempfile.TemporaryDirectory(prefix="orchestration-") as scratch:
-            store, plain, program = Path(scratch, "store"), Path(scratch, "plain"), Path(scratch, "library.py")
-            program.write_text(LIBRARY)
-            both = {
-                "sslcore run": [sslcore, "run", arguments.configuration, "--store", store, "--json"],
-                "library alone": [sys.executable, program, arguments.configuration, plain],
-            }
-            for name in sorted(both, reverse=number % 2 == 1):  # neither is always the second
-                seconds[name].append(timed(both[name]))
-                print(f"run {number + 1}: {name} {seconds[name][-1]:.1f} s", flush=True)
-            shutil.rmtree(store)
-    flow, alone = (statistics.median(seconds[name]) for name in ("sslcore run", "library alone"))
-    print(f"overhead {flow - alone:.1f} s, {(flow - alone) / flow:.1%} of the run (medians of {arguments.runs})")
+        with prefect_server():
+            measure(arguments.configuration)
 
 
-def timed(command: list[object]) -> float:
-    started = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, capture_output=True)
-    return time.perf_counter() - started
+def measure(configuration: str) -> None:
+    from flows import running
+    from flows.end_to_end import end_to_end
+    from flows.job import job_from_file
+    from tasks import runtime
+
+    calls = Timed()
+    callbacks = Timed()
+    build = runtime.build
+
+    def build_timed(*given: Any, **named: Any) -> Any:
+        *rest, write = given
+
+        def write_timed(folder: Any, progress: Any, on_metrics: Any) -> Any:
+            return calls.of(write)(folder, callbacks.of(progress), callbacks.of(on_metrics))
+
+        return build(*rest, write_timed, **named)
+
+    runtime.build = build_timed  # type: ignore[assignment]
+    flow = Timed()
+    job = job_from_file(configuration)
+    result, _ = running.run_flow(flow.of(end_to_end), {"job": job}, quiet=True)
+    computing = calls.seconds - callbacks.seconds
+    overhead = flow.seconds - computing
+    print(result.sentence)
+    print(f"before the flow   {flow.first - STARTED:6.1f} s")
+    print(f"flow              {flow.seconds:6.1f} s")
+    print(f"sslcore's calls   {computing:6.1f} s")
+    print(f"orchestration     {overhead:6.1f} s, {overhead / flow.seconds:.1%} of the flow")
+
+
+class Timed:
+    """Adds up the seconds spent in what it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.first = 0.0
+
+    def of(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            self.first = self.first or started
+            try:
+                return function(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return timed
 
 
 if __name__ == "__main__":
