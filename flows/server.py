@@ -41,6 +41,7 @@ app = "prefect.server.api.server:create_app"
 uvicorn.run(app, factory=True, fd=int(sys.argv[1]), log_level="error", lifespan="on")
 """
 CLIENT_SETTINGS = {
+    "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",  # a second for nothing: the server is the same installation
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "sslcore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the screen is ours; the server still gets every line

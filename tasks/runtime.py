@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
 """Prefect's artifact keys are lower-case letters, digits and dashes."""
-SECONDS_BETWEEN_UPDATES = 2.0
+SECONDS_BETWEEN_UPDATES = 5.0
 """How often a progress artifact in Prefect is updated; each update is a request."""
 GPU_LIMIT = "gpu"
 """Prefect's concurrency limit for training on a GPU; `flows/running.py` and `sslcore up` see to it that it exists."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prefect.flows import Flow
 
 DEFAULT_EXPERIMENT = "sslcore"
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 10.0
 NOT_IN_A_NAME = re.compile(r"[^\w\-. /:]")
 """What MLflow refuses in the name of a metric or parameter."""
 Figures = Callable[[Path], Mapping[str, "Figure"]]
