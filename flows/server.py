@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sslcore.errors import StoreError
 from tasks import runtime
 
 SERVER_STARTS_WITHIN_SECONDS = 120
@@ -58,6 +59,12 @@ def prefect_server() -> Iterator[None]:
     from tasks import services
 
     home = runtime.current().home
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot use the store {home.parent}: {error.strerror}. Choose a folder you may write with --store FOLDER."
+        ) from error
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
@@ -73,7 +80,6 @@ def prefect_server() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary_server(log_path: Path) -> Iterator[None]:
-    log_path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket() as listener, log_path.open("w") as log:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)

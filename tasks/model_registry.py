@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sslcore.artifacts import Manifest, Ref
 from sslcore.errors import UserError
 from tasks import runtime
-from tasks.tracking import client, find_run, record, tracking_uri
+from tasks.tracking import client, find_run, record, settle, tracking_uri
 
 
 class RegisteredVersion(NamedTuple):
@@ -22,6 +22,7 @@ def register(model: Manifest, name: str, alias: str, description: str, tags: Map
     """Make the model a version of `name` unless these very bytes are one already, and point the alias at it."""
     from mlflow.exceptions import MlflowException
 
+    settle()
     record(model, reused=True)
     run = find_run("sslcore.key", str(model.ref))
     if run is None or "sslcore.model_uri" not in run.data.tags:

@@ -124,7 +124,7 @@ def build(
         progress.close()
     manifest = store.manifest(ref)
     log.info("%s %s%s", ref, "reused" if reused else f"made in {manifest.seconds:.1f} s", _brief(manifest.summary))
-    tracking.record(manifest, reused=reused, figures=figures)
+    tracking.record_beside(manifest, reused=reused, figures=figures)
     report = StepReport(step, kind, ref.key, reused, time.perf_counter() - started, manifest.summary)
     for tell in finished:
         tell(report)

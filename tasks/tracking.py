@@ -8,6 +8,7 @@ Only this module, `model_registry.py` and `served_model.py` (which MLflow itself
 """
 
 import contextlib
+import contextvars
 import functools
 import json
 import logging
@@ -15,6 +16,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +149,13 @@ def _monitor(run_id: str) -> None:
 
 
 def _close_flow_run(flow_run_id: str, status: str) -> None:
+    try:
+        settle()
+    finally:
+        _end_runs(flow_run_id, status)
+
+
+def _end_runs(flow_run_id: str, status: str) -> None:
     while _monitors:
         _monitors.pop().finish()
     with _tolerant("close the flow's runs"):
@@ -298,6 +307,22 @@ def record(manifest: Manifest, *, reused: bool, figures: Figures | None = None) 
             client().set_tag(run_id, "sslcore.model_uri", _log_model(run_id, manifest, folder))
         client().set_tag(run_id, "sslcore.digest", manifest.digest)  # last: its presence means the record is whole
         client().set_terminated(run_id, "FINISHED")
+
+
+_recorder = ThreadPoolExecutor(1, "sslcore-record")
+_recording: list[Future[None]] = []
+
+
+def record_beside(manifest: Manifest, *, reused: bool, figures: Figures | None = None) -> None:
+    """As `record`, while the next step is already at work; `settle` waits for it."""
+    here = contextvars.copy_context()  # the flow run we are in
+    _recording.append(_recorder.submit(here.run, functools.partial(record, manifest, reused=reused, figures=figures)))
+
+
+def settle() -> None:
+    """Return once everything is recorded. Raises what a record raised."""
+    while _recording:
+        _recording.pop(0).result()
 
 
 def _curve(path: Path) -> list[tuple[int, dict[str, float]]]:

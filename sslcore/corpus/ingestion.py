@@ -110,7 +110,7 @@ def _check_splits(summary: dict[str, Any], splits: Splits) -> None:
     if empty:
         dropped = ", ".join(f"{count} × {reason}" for reason, count in summary["dropped"].items()) or "none"
         raise UserError(
-            f"{summary['documents']} documents are too few: none fell into {' and '.join(empty)} (dropped: {dropped}). "
+            f"too few documents ({summary['documents']}): none fell into {' and '.join(empty)} (dropped: {dropped}). "
             "Give more text, or make more documents of it: source.document=paragraph (or line) instead of one per file."
         )
 

@@ -104,7 +104,8 @@ def _json_mistake(file: RawFile, number: int, line: str, error: ValueError) -> s
         mend = "if the file is not JSON lines, name its format with --set source.format=csv (or tsv, txt, …)"
     else:
         mend = "mend or delete that line"
-    return f"{file.location}, line {number}: invalid JSON ({error}): {line[:60]!r}; {mend}"
+    what = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"{file.location}, line {number}: invalid JSON ({what}): {line[:60]!r}; {mend}"
 
 
 # -- CSV and TSV -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ SMALL = [
     "evaluation.finetuning.epochs=2",
     "finetuning.epochs=2",
 ]
+NEWS = "package:gensim/test/test_data/lee_background.cor"  # 300 items, one a line
 CONFIG = [str(ROOT / "configs" / "installed_documentation.yaml"), *(part for s in SMALL for part in ("--set", s))]
 URI = "models:/installed-documentation@champion"
 
@@ -178,7 +179,7 @@ def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(tm
 
     store = tmp_path / "store"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
-    command = [str(SSLCORE), "pretrain", str(ROOT / "docs"), "--store", str(store), "--set", "epochs=500"]
+    command = [str(SSLCORE), "pretrain", NEWS, "--store", str(store), "--set", "epochs=500"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + 120
     while not list(store.glob("encoder/.building-*")) and time.monotonic() < limit and process.poll() is None:
@@ -187,7 +188,7 @@ def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(tm
     process.wait()
     assert list(store.glob("encoder/.building-*"))
     assert not list(store.glob("encoder/[!.]*"))
-    answer("pretrain", str(ROOT / "docs"), "--set", "epochs=2", store=store)
+    answer("pretrain", NEWS, "--set", "epochs=2", store=store)
     assert len(list(store.glob("encoder/[!.]*"))) == 1
     client = MlflowClient(f"sqlite:///{store / '.services' / 'mlflow' / 'mlflow.db'}")
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
