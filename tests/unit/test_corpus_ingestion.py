@@ -230,7 +230,7 @@ def test_labels_that_cannot_be_learnt_are_said(
     ("text", "message"),
     [
         ("\n\n   \n", "no documents in .*hold text"),
-        ("The only document there is, and it is a perfectly good one.\n", "too few documents (1): none fell into"),
+        ("The only document there is, and it is a perfectly good one.\n", r"too few documents \(1\): none fell into"),
         (
             "Read more\nClick here\n123 456 789 000\n",
             r"(?s)all 3 documents were dropped.*2 × too_few_words.*minimum_words.*'Read more'",
