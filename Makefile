@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DO_NOT_TRACK = 1
 
-.PHONY: run test test-all check bench up down setup lock help
+.PHONY: run test test-all check up down setup lock
 
 run: setup  ## the whole job on the documentation of the installed packages
 	$(BIN)/sslcore run configs/installed_documentation.yaml
