@@ -46,11 +46,11 @@ _NOT_DOCUMENTATION = (
 )  # fmt: skip
 
 _TRIPLE_QUOTED = (
-    r'(?:"""(?:[^"\\]++|\\.|"(?!""))*+"""' + "|" + r"'''(?:[^'\\]++|\\.|'(?!''))*+''')"
-)  # possessive: linear time, whatever the file
-_DOCSTRING = re.compile(
-    r"(?:\A\ufeff?(?:[ \t]*+(?:\#[^\n]*+)?\n)*+|:[ \t]*+(?:\#[^\n]*+)?\n\s*+)"
-    rf"([rRuU]?+{_TRIPLE_QUOTED})[ \t]*+(?:\#[^\n]*+)?(?=\n|\Z)",
+    r'"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*"""' + "|" + r"'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*'''"
+)  # every character has one way to match: linear time, whatever the file
+_DOCSTRING = re.compile(  # possessive on single characters only: Python before 3.11.5 gets possessive groups wrong
+    r"(?:\A\ufeff?(?:[ \t]*+(?:\#[^\n]*+)?\n)*|:[ \t]*+(?:\#[^\n]*+)?\n\s*+)"
+    rf"([rRuU]?+(?:{_TRIPLE_QUOTED}))[ \t]*+(?:\#[^\n]*+)?(?=\n|\Z)",
     re.DOTALL,
 )
 _STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
