@@ -118,7 +118,8 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_service_that_dies_shows_the_end_of_its_log(tmp_path: Path, free_port: int) -> None:
-    died = start(tmp_path, [sys.executable, "-c", "print('first', flush=True); raise SystemExit('no such database')"], "died")
+    program = "print('first', flush=True); raise SystemExit('no such database')"
+    died = start(tmp_path, [sys.executable, "-c", program], "died")
     with pytest.raises(UserError, match=r"(?s)sleeper ended at once.*sleeper\.log:\nfirst\nno such database"):
         processes.wait_until_answers(died, f"http://127.0.0.1:{free_port}/", within_seconds=30)
 
