@@ -42,7 +42,6 @@ app = "prefect.server.api.server:create_app"
 uvicorn.run(app, factory=True, fd=int(sys.argv[1]), log_level="error", lifespan="on")
 """
 CLIENT_SETTINGS = {
-    "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",  # a second for nothing: the server is the same installation
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "sslcore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the screen is ours; the server still gets every line
@@ -93,6 +92,7 @@ def _temporary_server(log_path: Path) -> Iterator[None]:
             start_new_session=True,  # Ctrl-C reaches only us: the flow is closed first, then the server
         )
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        os.environ["PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED"] = "false"  # it is our own installation
         listener.close()  # the server holds it: should that die, requests are refused at once and do not wait
         try:
             yield
