@@ -1,19 +1,20 @@
-"""What Prefect and MLflow cost: the time of the end-to-end flow that is not spent inside sslcore's own calls.
+"""What Prefect and MLflow cost: the time of the end-to-end flow, less the time of the same calls without them.
 
-    python benchmarks/orchestration.py                       # the default job
-    python benchmarks/orchestration.py configs/chinese_reviews.yaml
+    python benchmarks/orchestration.py                       # the default job, three times
+    python benchmarks/orchestration.py configs/chinese_reviews.yaml --repeats 1
 
-One run from an empty store. Both times are of that run, as two runs differ by more than what is measured: the flow from
-its start to its end, and within it each call of sslcore (finding and hashing the raw files, making an artefact in the
-store), less what progress, metrics and MLflow's record cost inside it. Start-up of the process and its Prefect server
-comes before the flow and is printed beside.
+Each repeat runs the flow into an empty store, then makes the same artefacts in a second one by the same calls of
+sslcore, with nobody watching. One repeat differs from the next by more than what is measured, so the median is given
+with the range. Start-up of the process and its Prefect server comes before the flow and is printed beside.
 """
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 STARTED = time.perf_counter()
@@ -22,61 +23,73 @@ STARTED = time.perf_counter()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configuration", nargs="?", default="configs/installed_documentation.yaml")
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="orchestration-") as store:
-        os.environ["SSLCORE_STORE"] = store
+    with tempfile.TemporaryDirectory(prefix="orchestration-") as folder:
+        os.environ["SSLCORE_STORE"] = f"{folder}/server"
         from flows.server import prefect_server
 
         with prefect_server():
-            measure(arguments.configuration)
+            print(f"before the flow {time.perf_counter() - STARTED:6.1f} s", flush=True)
+            pairs = [measure(arguments.configuration, Path(folder) / str(n)) for n in range(arguments.repeats)]
+    overheads = [flow - calls for flow, calls in pairs]
+    middle = statistics.median(overheads)
+    share = middle / statistics.median(flow for flow, _ in pairs)
+    print(f"orchestration {middle:.1f} s [{min(overheads):.1f}, {max(overheads):.1f}], {share:.1%} of the flow")
 
 
-def measure(configuration: str) -> None:
+def measure(configuration: str, folder: Path) -> tuple[float, float]:
+    """Seconds of the flow, and of the same calls alone."""
     from flows import running
     from flows.end_to_end import end_to_end
     from flows.job import job_from_file
     from sslcore.artifacts import ArtifactStore
-    from tasks import ingestion, runtime, tracking
+    from sslcore.corpus.sources import find, fingerprint
+    from tasks import runtime
 
-    calls, inside = Timed(), Timed()
-    for place, name in ((ArtifactStore, "ensure"), (ingestion, "find"), (ingestion, "fingerprint")):
-        setattr(place, name, calls.of(getattr(place, name)))
-    for place, name in ((tracking, "begin"), (tracking.LiveRun, "log"), (tracking.LiveRun, "flush")):
-        setattr(place, name, inside.of(getattr(place, name)))
-    runtime._Watched.__call__ = inside.of(runtime._Watched.__call__)  # type: ignore[method-assign]
-    flow = Timed()
     job = job_from_file(configuration)
-    result, _ = running.run_flow(flow.of(end_to_end), {"job": job}, quiet=True)
-    computing = calls.seconds - inside.seconds
-    overhead = flow.seconds - computing
-    print(result.sentence)
-    print(f"before the flow   {flow.first - STARTED:6.1f} s")
-    print(f"flow              {flow.seconds:6.1f} s")
-    print(f"sslcore's calls   {computing:6.1f} s")
-    print(f"orchestration     {overhead:6.1f} s, {overhead / flow.seconds:.1%} of the flow")
+    asked: list[tuple[Any, ...]] = []
+    build = runtime.build
+
+    def remembered(step: str, *call: Any, **named: Any) -> Any:
+        asked.append(call)
+        return build(step, *call, **named)
+
+    flow = Timed(end_to_end)
+    os.environ["SSLCORE_STORE"] = f"{folder}/flow"
+    runtime.build = remembered
+    try:
+        running.run_flow(flow, {"job": job}, quiet=True)  # type: ignore[arg-type]
+    finally:
+        runtime.build = build
+
+    os.environ["SSLCORE_STORE"] = f"{folder}/calls"  # where the calls look for their inputs
+    store = ArtifactStore(os.environ["SSLCORE_STORE"])
+    started = time.perf_counter()
+    fingerprint(find(job.corpus.source).files)
+    for kind, version, spec, inputs, write in asked:
+        store.ensure(kind, version, spec, inputs, unwatched(write))
+    calls = time.perf_counter() - started
+    print(f"flow {flow.seconds:6.1f} s   the same calls alone {calls:6.1f} s", flush=True)
+    return flow.seconds, calls
 
 
 class Timed:
-    """Adds up the seconds spent in what it wraps."""
+    """A flow that says how long it ran, without what comes before and after it."""
 
-    def __init__(self) -> None:
+    def __init__(self, flow: Callable[..., Any]) -> None:
+        self.flow = flow
         self.seconds = 0.0
-        self.first = 0.0
-        self.depth = 0
 
-    def of(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*given: Any, **named: Any) -> Any:
-            started = time.perf_counter()
-            self.first = self.first or started
-            self.depth += 1
-            try:
-                return function(*given, **named)
-            finally:
-                self.depth -= 1
-                if not self.depth:  # else the call around it counts this time
-                    self.seconds += time.perf_counter() - started
+    def __call__(self, **parameters: Any) -> Any:
+        started = time.perf_counter()
+        state = self.flow(**parameters)
+        self.seconds = time.perf_counter() - started
+        return state
 
-        return timed
+
+def unwatched(write: Callable[..., Mapping[str, Any]]) -> Callable[[Path], Mapping[str, Any]]:
+    return lambda folder: write(folder, lambda fraction, message: None, lambda step, metrics: None)
 
 
 if __name__ == "__main__":
