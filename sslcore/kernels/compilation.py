@@ -26,6 +26,11 @@ def compiled_in_order(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, {"contract"})
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of a compiled function, written apart and copied into it: nothing is left of the call."""
+    return numba.njit(inline="always")(function)
+
+
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
     compile_it = numba.njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")
     try:

@@ -1,12 +1,29 @@
-"""Everything random of skip-gram, drawn into small arrays before the arithmetic: subsampling, window sizes, negatives.
+"""Everything random of word2vec, drawn into small arrays before the arithmetic: subsampling, window sizes, negatives.
 
 So the arithmetic is checked against the reference on the very same draws, and what is drawn for a stretch of text
 depends only on its seed, never on which thread runs it or when.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sslcore.kernels.compilation import compiled
+
+LATEST = 4096
+
+
+class Windows(NamedTuple):
+    """The words that subsampling left and the window of each: words[first[i]:last[i]] without words[i] itself.
+
+    same[i] is where words[i] stood last, within the length of the longest window, or -1: what occurs twice in a window
+    is found by it.
+    """
+
+    words: np.ndarray  # int32 [n]
+    first: np.ndarray  # int32 [n]
+    last: np.ndarray  # int32 [n]
+    same: np.ndarray  # int32 [n]
 
 
 @compiled
@@ -56,43 +73,52 @@ def alias_table(probabilities: np.ndarray) -> np.ndarray:
 
 @compiled
 def draw_windows(
-    ids: np.ndarray,
-    boundaries: np.ndarray,
-    keep: np.ndarray,
-    noise: np.ndarray,
-    window: int,
-    seed: int,
-    words: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    negatives: np.ndarray,
-) -> int:
-    """Draw the windows of whole documents into words, first, last [≥ len(ids)] and negatives [≥ len(ids), K]; how many.
+    ids: np.ndarray, boundaries: np.ndarray, keep: np.ndarray, window: int, state: np.uint64
+) -> tuple[Windows, np.uint64]:
+    """Draw the windows of whole documents, and the new state.
 
-    ids are the tokens of the documents, boundaries their n + 1 offsets; keep float64 [V]. Subsampled
-    words leave before windows are laid, so windows reach further, as in word2vec.c. Documents are never crossed.
+    ids int32 are the tokens of the documents, boundaries their n + 1 offsets; keep float64 [V]. Subsampled words leave
+    before windows are laid, so windows reach further, as in word2vec.c. Documents are never crossed.
     """
-    state = np.uint64(seed)
-    vocabulary = np.uint64(len(noise))
+    words, first = np.empty(len(ids) + 1, np.int32), np.empty(len(ids), np.int32)
+    last, same = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
+    latest = np.full(LATEST, -1, np.int32)  # by the low bits of a word: where one with those bits stood last
     low = np.uint64(0xFFFFFFFF)
     n = 0
     for s in range(len(boundaries) - 1):
         begin = n
         for t in range(boundaries[s], boundaries[s + 1]):
-            probability = keep[ids[t]]
-            if probability < 1.0:
-                state, bits = next_random(state)
-                if (bits >> np.uint64(11)) * (1.0 / 9007199254740992.0) >= probability:
-                    continue
-            words[n] = ids[t]
-            n += 1
+            state, bits = next_random(state)
+            words[n] = ids[t]  # stays only if n moves on: no branch, it could not be predicted
+            n += (bits >> np.uint64(11)) * (1.0 / 9007199254740992.0) < keep[ids[t]]
         for i in range(begin, n):
             state, bits = next_random(state)
-            reach = 1 + np.int64(((bits & low) * np.uint64(window)) >> np.uint64(32))
-            first[i] = max(begin, i - reach)
-            last[i] = min(n, i + reach + 1)
-            for k in range(negatives.shape[1]):
-                state, bits = next_random(state)
-                row = np.int64(((bits & low) * vocabulary) >> np.uint64(32))
-                negatives[i, k] = row if (bits >> np.uint64(32)) < noise[row, 0] else noise[row, 1]
-    return n
+            reach = 1 + int(((bits & low) * np.uint64(window)) >> np.uint64(32))
+            first[i], last[i] = max(begin, i - reach), min(n, i + reach + 1)
+            j, nearest = latest[words[i] % LATEST], max(begin, i - 2 * window)
+            while j >= nearest and words[j] != words[i]:
+                j -= 1
+            same[i] = j if j >= nearest else -1
+            latest[words[i] % LATEST] = i
+    return Windows(words[:n], first[:n], last[:n], same[:n]), state
+
+
+@compiled
+def draw_negatives(noise: np.ndarray, groups: int, K: int, state: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+    """negatives int32 and times float32 [groups, K], drawn by the alias table.
+
+    What is drawn twice in a group counts twice where it came first: its times is 2, and 0 in the second place.
+    """
+    negatives, times = np.empty((groups, K), np.int32), np.zeros((groups, K), np.float32)
+    low, vocabulary = np.uint64(0xFFFFFFFF), np.uint64(len(noise))
+    for g in range(groups):
+        for k in range(K):
+            state, bits = next_random(state)
+            row = np.int64(((bits & low) * vocabulary) >> np.uint64(32))
+            threshold, alias = noise[row, 0], np.int64(noise[row, 1])  # both, so that no branch is needed
+            negatives[g, k] = row if (bits >> np.uint64(32)) < threshold else alias
+            first = 0
+            while negatives[g, first] != negatives[g, k]:
+                first += 1
+            times[g, first] += 1
+    return negatives, times

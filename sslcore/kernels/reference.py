@@ -1,17 +1,23 @@
-"""Skip-gram with negative sampling in plain numpy: slow, obvious, and what the fast kernels are checked against.
+"""Word2vec in plain numpy: slow, obvious, and what the fast kernels are checked against, update by update.
 
 Mikolov, Sutskever, Chen, Corrado, Dean 2013, "Distributed Representations of Words and Phrases and their
-Compositionality": equation 4 is the loss of one pair, equation 5 the subsampling (here in the form of the authors'
-code), section 2.2 the noise distribution counts^0.75; the dynamic window is Mikolov et al. 2013a, section 3.2. The
+Compositionality": equation 4 is negative sampling, section 2.1 hierarchical softmax, equation 5 the subsampling (here
+in the form of the authors' code), section 2.2 the noise distribution counts^0.75. The models are those of Mikolov et
+al. 2013a, "Efficient Estimation of Word Representations in Vector Space", the dynamic window its section 3.2. The
 negatives of a window are shared by its contexts (Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed
-Memory"), so a window is a few small matrix products.
+Memory") and by a few windows far from it, so a window is one small matrix product.
 
-Letters: V words, D dimensions, K negatives, M contexts of one window.
+Letters: V words, D dimensions, K negatives, M rows of one window's input, J of its output.
 """
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from sslcore.kernels.huffman import Paths
+
 NOISE_EXPONENT = 0.75
+Targets = tuple[np.ndarray, np.ndarray]  # rows of the output matrix int [J]; 1 or 0 for each, what it should say
 
 
 def keep_probabilities(counts: np.ndarray, threshold: float) -> np.ndarray:
@@ -26,9 +32,9 @@ def keep_probabilities(counts: np.ndarray, threshold: float) -> np.ndarray:
     return np.minimum(1.0, np.sqrt(ratio) + ratio)
 
 
-def noise_distribution(counts: np.ndarray) -> np.ndarray:
-    """float64 [V], sums to 1: the probability of each word as a negative, counts^0.75."""
-    weights = counts.astype(np.float64) ** NOISE_EXPONENT
+def noise_distribution(counts: np.ndarray, exponent: float = NOISE_EXPONENT) -> np.ndarray:
+    """float64 [V], sums to 1: the probability of each word as a negative, counts^0.75; 0 for what never occurs."""
+    weights = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** exponent, 0.0)
     return weights / weights.sum()
 
 
@@ -36,48 +42,117 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def update_window(
+def negative_targets(center: int, negatives_K: np.ndarray) -> Targets:
+    """The center, then the negatives; one that is the center is left out, as word2vec.c does."""
+    others = negatives_K[negatives_K != center]
+    return np.array([center, *others]), np.array([1.0] + [0.0] * len(others))
+
+
+def path_targets(center: int, paths: Paths) -> Targets:
+    """The inner nodes on the way to the center; 1 where the dot product must be positive to go on."""
+    here = slice(paths.offsets[center], paths.offsets[center + 1])
+    return paths.nodes[here], (paths.turns[here] > 0).astype(float)
+
+
+def step(X_MD: np.ndarray, Y_JD: np.ndarray, labels_J: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """What to add to X and to Y, per unit of learning rate, and the loss of the M × J pairs in nats."""
+    logits_MJ = X_MD @ Y_JD.T
+    errors_MJ = labels_J - sigmoid(logits_MJ)
+    loss = float(np.logaddexp(0, np.where(labels_J == 1, -logits_MJ, logits_MJ)).sum())  # -log sigmoid(±x)
+    return errors_MJ @ Y_JD, errors_MJ.T @ X_MD, loss
+
+
+def update_skip_gram(
+    inputs_VD: np.ndarray, outputs_VD: np.ndarray, contexts_M: np.ndarray, targets: Targets, rate: float
+) -> tuple[float, int]:
+    """(loss, pairs) before one step of gradient descent on both matrices, in place: each context predicts the center.
+
+    Every product is taken with the values from before; a row that occurs twice receives both its gradients.
+    """
+    rows_J, labels_J = targets
+    to_X_MD, to_Y_JD, loss = step(inputs_VD[contexts_M], outputs_VD[rows_J], labels_J)
+    np.add.at(inputs_VD, contexts_M, rate * to_X_MD)
+    np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
+    return loss, len(contexts_M)
+
+
+def update_cbow(
     inputs_VD: np.ndarray,
     outputs_VD: np.ndarray,
-    center: int,
+    contexts_M: np.ndarray,
+    targets: Targets,
+    rate: float,
+    combine: str = "mean",
+) -> tuple[float, int]:
+    """The same for the contexts together, by their mean or sum.
+
+    As in word2vec.c and gensim, every context receives the whole gradient of the mean; that of the sum is divided by
+    their number, so that one learning rate suits both.
+    """
+    rows_J, labels_J = targets
+    shares = {"mean": (1 / len(contexts_M), 1.0), "sum": (1.0, 1 / len(contexts_M))}
+    forwards, backwards = shares[combine]
+    X_1D = forwards * inputs_VD[contexts_M].sum(0, keepdims=True)
+    to_X_1D, to_Y_JD, loss = step(X_1D, outputs_VD[rows_J], labels_J)
+    np.add.at(inputs_VD, contexts_M, rate * backwards * to_X_1D)
+    np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
+    return loss, 1
+
+
+def update_subwords(
+    inputs: np.ndarray,
+    outputs_VD: np.ndarray,
+    bag: np.ndarray,
     contexts_M: np.ndarray,
     negatives_K: np.ndarray,
-    learning_rate: float,
-) -> float:
-    """One step of gradient descent on both matrices, in place; the loss of the window's M pairs (nats) before it.
+    rate: float,
+) -> tuple[float, int]:
+    """Skip-gram from a word that is a bag of rows (Bojanowski et al. 2017): their mean predicts each context.
 
-    A negative that happens to be the center is left out, as word2vec.c does. Every product is taken with the values
-    from before the window; a row that occurs twice receives both its gradients.
+    Each pair of word and context is told apart from the same negatives; one that stands in the window is left out.
+    Every row of the bag receives the whole gradient of the mean, as in fastText's code.
     """
-    targets_J = np.array([center, *(n for n in negatives_K if n != center)])
-    labels_J = np.array([1.0] + [0.0] * (len(targets_J) - 1))
-    X_MD, Y_JD = inputs_VD[contexts_M].copy(), outputs_VD[targets_J].copy()
-    probabilities_MJ = sigmoid(X_MD @ Y_JD.T)
-    errors_MJ = labels_J - probabilities_MJ
-    np.add.at(inputs_VD, contexts_M, learning_rate * errors_MJ @ Y_JD)
-    np.add.at(outputs_VD, targets_J, learning_rate * errors_MJ.T @ X_MD)
-    return -float(np.log(np.where(labels_J == 1, probabilities_MJ, 1 - probabilities_MJ)).sum())
+    noise = negatives_K[~np.isin(negatives_K, contexts_M)]
+    rows_J = np.concatenate([contexts_M, np.repeat(noise, len(contexts_M))])
+    labels_J = np.concatenate([np.ones(len(contexts_M)), np.zeros(len(rows_J) - len(contexts_M))])
+    to_X_1D, to_Y_JD, loss = step(inputs[bag].mean(0, keepdims=True), outputs_VD[rows_J], labels_J)
+    np.add.at(inputs, bag, rate * to_X_1D)
+    np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
+    return loss, len(contexts_M)
+
+
+def order(windows: int, groups: int) -> Iterator[tuple[int, int]]:
+    """(window, its group) in the order of updates: the windows of a group lie `groups` apart."""
+    for group in range(groups):
+        for window in range(group, windows, groups):
+            yield window, group
 
 
 def update_windows(
+    update: Callable[..., tuple[float, int]],
     inputs_VD: np.ndarray,
     outputs_VD: np.ndarray,
     words: np.ndarray,
     first: np.ndarray,
     last: np.ndarray,
-    negatives: np.ndarray,
+    output: np.ndarray | Paths,
     rate_begin: float,
     rate_end: float,
 ) -> tuple[float, int]:
     """(loss in nats, pairs) of the windows around words[0], words[1], …, each updating both matrices in place.
 
-    The contexts of words[i] are words[first[i]:last[i]] without itself; the rate falls linearly from begin to end.
+    The contexts of words[i] are words[first[i]:last[i]] without itself. `output` is negatives [groups, K] or the paths
+    of hierarchical softmax; the rate falls linearly along the text.
     """
-    loss, pairs = 0.0, 0
-    for i, center in enumerate(words):
+    loss, pairs, n = 0.0, 0, len(words)
+    for i, group in order(n, n if isinstance(output, Paths) else len(output)):
         contexts_M = np.array([words[j] for j in range(first[i], last[i]) if j != i], dtype=np.int64)
         if len(contexts_M):
-            rate = rate_begin + (rate_end - rate_begin) * i / len(words)
-            loss += update_window(inputs_VD, outputs_VD, int(center), contexts_M, negatives[i], rate)
-            pairs += len(contexts_M)
+            if isinstance(output, Paths):
+                targets = path_targets(words[i], output)
+            else:
+                targets = negative_targets(words[i], output[group])
+            rate = rate_begin + (rate_end - rate_begin) * i / n
+            here, more = update(inputs_VD, outputs_VD, contexts_M, targets, rate)
+            loss, pairs = loss + here, pairs + more
     return loss, pairs

@@ -4,70 +4,100 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sslcore.kernels import cpu, draws, reference
+from sslcore.kernels import cpu, draws, huffman, reference
 
 COUNTS = np.array([0, 400, 300, 200, 50, 30, 15, 5])
 
 
 def drawn(
-    ids: np.ndarray, boundaries: np.ndarray, *, window: int, negatives: int, seed: int = 1, threshold: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """words, first, last, negatives of `draw_windows`, cut to what was drawn."""
-    words, first, last = (np.empty(len(ids), np.int32) for _ in range(3))
-    noise_words = np.empty((len(ids), negatives), np.int32)
+    ids: np.ndarray, boundaries: np.ndarray, *, window: int, seed: int = 1, threshold: float = 0.0
+) -> draws.Windows:
     keep = reference.keep_probabilities(COUNTS, threshold)
+    return draws.draw_windows(ids, boundaries, keep, window, np.uint64(seed))[0]
+
+
+def noise_words(groups: int, negatives: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """negatives and times of `draw_negatives`."""
     noise = draws.alias_table(reference.noise_distribution(COUNTS))
-    n = draws.draw_windows(ids, boundaries, keep, noise, window, np.uint64(seed), words, first, last, noise_words)
-    return words[:n], first[:n], last[:n], noise_words[:n]
+    return draws.draw_negatives(noise, groups, negatives, np.uint64(seed))
 
 
 def text(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).choice(len(COUNTS), n, p=COUNTS / COUNTS.sum()).astype(np.int32)
 
 
+MODELS = {
+    "skip-gram": (cpu.SKIP_GRAM, reference.update_skip_gram),
+    "CBOW, mean": (cpu.CBOW_MEAN, partial(reference.update_cbow, combine="mean")),
+    "CBOW, sum": (cpu.CBOW_SUM, partial(reference.update_cbow, combine="sum")),
+}
+OUTPUTS = {"1 negative": 1, "5 negatives": 5, "6 negatives": 6, "12 negatives": 12, "paths": 0}
+
+
 @pytest.mark.parametrize("dimensions", [1, 7, 8, 33, 100])
-@pytest.mark.parametrize(("window", "negatives"), [(1, 1), (5, 5), (4, 6), (2, 12)])
-def test_the_kernel_makes_the_updates_of_the_reference(dimensions: int, window: int, negatives: int) -> None:
+@pytest.mark.parametrize("window", [1, 2, 5])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_kernel_makes_the_updates_of_the_reference(model: str, output: str, window: int, dimensions: int) -> None:
+    """A vocabulary of 7 words: they repeat within windows and among negatives, where updates could get lost."""
+    (kind, update), K = MODELS[model], OUTPUTS[output]
     generator = np.random.default_rng(dimensions)
-    ids = text(40)
-    windows = drawn(ids, np.array([0, 15, 16, 40]), window=window, negatives=negatives)
-    scale = 2 * dimensions**-0.25  # dot products of a few units, where the sigmoid bends
+    windows, paths = drawn(text(40), np.array([0, 15, 16, 40]), window=window), huffman.huffman_paths(COUNTS)
+    negatives, times = noise_words(10 if K else len(windows.words), K)
+    scale = dimensions**-0.25  # dot products of about 1, where the sigmoid bends
     slow_in, slow_out = (generator.normal(0, scale, (len(COUNTS), dimensions)) for _ in range(2))
     fast_in, fast_out = (np.zeros((len(COUNTS), cpu.padded(dimensions)), np.float32) for _ in range(2))
     fast_in[:, :dimensions], fast_out[:, :dimensions] = slow_in, slow_out
-    slow_loss, slow_pairs = reference.update_windows(slow_in, slow_out, *windows, 0.05, 0.01)
-    fast_loss, fast_pairs = cpu.update_windows(fast_in, fast_out, *windows, 0.05, 0.01)
+    slow_loss, slow_pairs = reference.update_windows(
+        update, slow_in, slow_out, *windows[:3], negatives if K else paths, 0.05, 0.01
+    )
+    fast_loss, fast_pairs = cpu.update_windows(
+        kind, fast_in, fast_out, windows, negatives, times, paths if not K else huffman.NO_PATHS, 0.05, 0.01
+    )
     assert fast_pairs == slow_pairs
     assert fast_loss == pytest.approx(slow_loss, rel=1e-4)
     np.testing.assert_allclose(fast_in[:, :dimensions], slow_in, atol=2e-4)
     np.testing.assert_allclose(fast_out[:, :dimensions], slow_out, atol=2e-4)
     assert not fast_in[:, dimensions:].any()  # the padding stays zero
+    assert not fast_out[:, dimensions:].any()
 
 
 def test_the_loss_of_very_unlikely_pairs_does_not_underflow() -> None:
     inputs, outputs = np.full((8, 8), 2.0, np.float32), np.full((8, 8), 1.0, np.float32)
-    windows = drawn(text(50), np.array([0, 50]), window=5, negatives=100)
-    slow, _ = reference.update_windows(inputs.astype(float), outputs.astype(float), *windows, 0.0, 0.0)
-    fast, _ = cpu.update_windows(inputs, outputs, *windows, 0.0, 0.0)
+    windows, (negatives, times) = drawn(text(50), np.array([0, 50]), window=5), noise_words(13, 100)
+    slow, _ = reference.update_windows(
+        reference.update_skip_gram, inputs.astype(float), outputs.astype(float), *windows[:3], negatives, 0.0, 0.0
+    )
+    fast, _ = cpu.update_windows(cpu.SKIP_GRAM, inputs, outputs, windows, negatives, times, huffman.NO_PATHS, 0.0, 0.0)
     assert fast == pytest.approx(slow, rel=1e-5)
 
 
-def test_probabilities_equal_the_sigmoid_to_six_digits() -> None:
-    x = np.linspace(-39, 39, 6 * 1001).reshape(-1, 6).astype(np.float32)
-    logits = np.concatenate([x, np.zeros((8, 6), np.float32)])
-    p, q = np.zeros_like(logits), np.zeros_like(logits)
-    cpu.positive_and_negative_probabilities(logits, p, q, len(x))
-    np.testing.assert_allclose(p[: len(x)], reference.sigmoid(x.astype(float)), rtol=3e-6)
-    np.testing.assert_allclose(q[: len(x)], reference.sigmoid(-x.astype(float)), rtol=3e-6)
+def test_what_stood_before_within_the_longest_window_is_found() -> None:
+    ids = np.concatenate([text(3000), np.full(3, 1, np.int32)])
+    boundaries = np.array([0, 1000, 1001, 3003])
+    windows = drawn(ids, boundaries, window=3)
+    for i, word in enumerate(ids):
+        begin = max(boundaries[boundaries <= i].max(), i - 6)
+        earlier = [j for j in range(begin, i) if ids[j] == word]
+        assert windows.same[i] == (earlier[-1] if earlier else -1)
+
+
+def test_words_alike_in_their_low_bits_are_not_taken_for_each_other() -> None:
+    ids = np.array([5, 5 + draws.LATEST, 5, 5 + 2 * draws.LATEST, 5 + draws.LATEST], np.int32)
+    keep = np.ones(5 + 3 * draws.LATEST)
+    windows, _ = draws.draw_windows(ids, np.array([0, 5]), keep, 4, np.uint64(0))
+    assert windows.same.tolist() == [-1, -1, 0, -1, 1]
 
 
 def test_negatives_follow_the_noise_distribution() -> None:
-    _, _, _, negatives = drawn(text(20_000), np.array([0, 20_000]), window=2, negatives=5)
+    negatives, times = noise_words(4000, 5)
+    assert times.sum(1).tolist() == [5] * 4000
     shares = np.bincount(negatives.ravel(), minlength=len(COUNTS)) / negatives.size
     np.testing.assert_allclose(shares, reference.noise_distribution(COUNTS), atol=0.005)
 
@@ -86,7 +116,7 @@ def test_the_alias_table_holds_exactly_the_probabilities(probabilities: list[flo
 
 def test_window_sizes_are_uniform_and_sentences_are_not_crossed() -> None:
     boundaries = np.arange(0, 20_001, 20)
-    _, first, last, _ = drawn(text(20_000) * 0 + 1, boundaries, window=5, negatives=1)
+    _, first, last, _ = drawn(text(20_000) * 0 + 1, boundaries, window=5)
     position = np.arange(20_000)
     assert (first // 20 == position // 20).all()
     assert ((last - 1) // 20 == position // 20).all()
@@ -97,7 +127,7 @@ def test_window_sizes_are_uniform_and_sentences_are_not_crossed() -> None:
 
 def test_subsampling_keeps_the_share_it_should_and_closes_the_gaps() -> None:
     ids, threshold = text(50_000), 0.01
-    words, first, last, _ = drawn(ids, np.array([0, 50_000]), window=1, negatives=1, threshold=threshold)
+    words, first, last, _ = drawn(ids, np.array([0, 50_000]), window=1, threshold=threshold)
     kept = np.bincount(words, minlength=8) / np.maximum(1, np.bincount(ids, minlength=8))
     np.testing.assert_allclose(kept, reference.keep_probabilities(COUNTS, threshold), atol=0.06)
     assert (last - first)[1:-1].tolist() == [3] * (len(words) - 2)
@@ -105,9 +135,9 @@ def test_subsampling_keeps_the_share_it_should_and_closes_the_gaps() -> None:
 
 def test_draws_depend_on_the_seed_alone() -> None:
     ids, boundaries = text(100), np.array([0, 100])
-    one, two, other = (drawn(ids, boundaries, window=5, negatives=5, seed=seed) for seed in (1, 1, 2))
+    one, two, other = (drawn(ids, boundaries, window=5, seed=seed) for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(one, two, strict=True))
-    assert not (one[3] == other[3]).all()
+    assert not (one.first == other.first).all()
 
 
 COMPILE = "from sslcore.kernels.draws import next_random; import numpy as np; print(next_random(np.uint64(1)))"

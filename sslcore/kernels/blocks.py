@@ -1,0 +1,163 @@
+"""The arithmetic of every word2vec update: a few input rows against a few output rows, held in registers.
+
+With X [M, D] the input rows, Y [J, D] the output rows, s [J] in {+1, -1} what each output should say and w [M, J] how
+often the pair counts:
+
+    q = sigmoid(s * (X Yᵀ))          the probability of what should be said; the loss is -Σ w log q
+    E = rate * w * s * (1 - q)       minus its gradient with respect to X Yᵀ, times the rate
+    X += E Y,   Y += Eᵀ X            with the X and Y from before
+
+Six outputs are taken at a time: two input rows × six outputs are twelve accumulators, and six outputs with their six
+sums leave room for a row, which fills the sixteen registers of AVX2. Rows are given by their addresses, so they are
+read and written where they lie, whichever matrix that is; D is a multiple of 8 and what is beyond the dimensions is 0.
+"""
+
+import numpy as np
+
+from sslcore.kernels.compilation import inlined
+from sslcore.kernels.lanes import LANES, address, broadcast, load, log2, prefetch, sigmoid, spread, store, sums, zeros
+
+OUTPUTS = 6
+LINE = 16  # float32 in a cache line
+
+
+@inlined
+def forward(
+    D: int,
+    rows: np.ndarray,
+    many: np.ndarray,
+    m: int,
+    targets: np.ndarray,
+    blocks: int,
+    signs: np.ndarray,
+    weights: np.ndarray,
+    rate: float,
+    E: np.ndarray,
+) -> float:
+    """Fill E; Σ w log2 q as lanes.
+
+    rows [≥ m] and targets [6 blocks] are addresses; w is many [≥ m] times weights, which as signs is float32
+    [8 blocks]: six outputs and two places left free in each block. E is float32 [≥ m, 8 blocks].
+    """
+    one, nothing, found = broadcast(np.float32(1)), zeros(), zeros()
+    step = broadcast(np.float32(rate))
+    e, sign, weight, count = address(E, 0), address(signs, 0), address(weights, 0), address(many, 0)
+    for b in range(blocks):
+        t0, t1, t2 = targets[b * OUTPUTS], targets[b * OUTPUTS + 1], targets[b * OUTPUTS + 2]
+        t3, t4, t5 = targets[b * OUTPUTS + 3], targets[b * OUTPUTS + 4], targets[b * OUTPUTS + 5]
+        s, w = load(sign, b * LANES), load(weight, b * LANES)
+        for a in range(0, m - 1, 2):
+            x0, x1 = rows[a], rows[a + 1]
+            s00 = s01 = s02 = s03 = s04 = s05 = zeros()
+            s10 = s11 = s12 = s13 = s14 = s15 = zeros()
+            for d in range(0, D, LANES):
+                u, v = load(x0, d), load(x1, d)
+                y = load(t0, d)
+                s00, s10 = s00 + u * y, s10 + v * y
+                y = load(t1, d)
+                s01, s11 = s01 + u * y, s11 + v * y
+                y = load(t2, d)
+                s02, s12 = s02 + u * y, s12 + v * y
+                y = load(t3, d)
+                s03, s13 = s03 + u * y, s13 + v * y
+                y = load(t4, d)
+                s04, s14 = s04 + u * y, s14 + v * y
+                y = load(t5, d)
+                s05, s15 = s05 + u * y, s15 + v * y
+            q0 = sigmoid(s * sums(s00, s01, s02, s03, s04, s05, nothing, nothing))
+            q1 = sigmoid(s * sums(s10, s11, s12, s13, s14, s15, nothing, nothing))
+            w0, w1 = w * spread(count, a), w * spread(count, a + 1)
+            store(e, (a * blocks + b) * LANES, (one - q0) * (step * s * w0))
+            store(e, ((a + 1) * blocks + b) * LANES, (one - q1) * (step * s * w1))
+            found = found + log2(q0) * w0 + log2(q1) * w1
+        if m % 2:
+            x0 = rows[m - 1]
+            s00 = s01 = s02 = s03 = s04 = s05 = zeros()
+            for d in range(0, D, LANES):
+                u = load(x0, d)
+                s00, s01, s02 = s00 + u * load(t0, d), s01 + u * load(t1, d), s02 + u * load(t2, d)
+                s03, s04, s05 = s03 + u * load(t3, d), s04 + u * load(t4, d), s05 + u * load(t5, d)
+            q0 = sigmoid(s * sums(s00, s01, s02, s03, s04, s05, nothing, nothing))
+            w0 = w * spread(count, m - 1)
+            store(e, ((m - 1) * blocks + b) * LANES, (one - q0) * (step * s * w0))
+            found = found + log2(q0) * w0
+    return found
+
+
+@inlined
+def backward(
+    D: int,
+    rows: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    between: np.ndarray,
+    m: int,
+    targets: np.ndarray,
+    blocks: int,
+    E: np.ndarray,
+) -> None:
+    """after = before + E Y and Y += Eᵀ X, row by row in place.
+
+    X are the `rows`. `before` and `after` may be the same addresses as `rows`; `between` keeps what is unfinished from
+    one block of outputs to the next. The rows of `rows` must differ from each other, and so must the targets, except
+    for targets whose E is 0.
+    """
+    e = address(E, 0)
+    for b in range(blocks):
+        t0, t1, t2 = targets[b * OUTPUTS], targets[b * OUTPUTS + 1], targets[b * OUTPUTS + 2]
+        t3, t4, t5 = targets[b * OUTPUTS + 3], targets[b * OUTPUTS + 4], targets[b * OUTPUTS + 5]
+        read = before if b == 0 else between
+        write = after if b == blocks - 1 else between
+        for d in range(0, D, LANES):
+            y0, y1, y2, y3, y4, y5 = load(t0, d), load(t1, d), load(t2, d), load(t3, d), load(t4, d), load(t5, d)
+            c0, c1, c2, c3, c4, c5 = y0, y1, y2, y3, y4, y5
+            for a in range(m):
+                here = (a * blocks + b) * LANES
+                x, moved = load(rows[a], d), load(read[a], d)
+                g = spread(e, here)
+                c0, moved = c0 + g * x, moved + g * y0
+                g = spread(e, here + 1)
+                c1, moved = c1 + g * x, moved + g * y1
+                g = spread(e, here + 2)
+                c2, moved = c2 + g * x, moved + g * y2
+                g = spread(e, here + 3)
+                c3, moved = c3 + g * x, moved + g * y3
+                g = spread(e, here + 4)
+                c4, moved = c4 + g * x, moved + g * y4
+                g = spread(e, here + 5)
+                c5, moved = c5 + g * x, moved + g * y5
+                store(write[a], d, moved)
+            store(t0, d, c0)
+            store(t1, d, c1)
+            store(t2, d, c2)
+            store(t3, d, c3)
+            store(t4, d, c4)
+            store(t5, d, c5)
+
+
+@inlined
+def fetch(row: int, D: int) -> None:
+    """Ask for a row that will be needed soon."""
+    for d in range(0, D, LINE):
+        prefetch(row, d)
+
+
+@inlined
+def sum_rows(rows: np.ndarray, many: np.ndarray, m: int, scale: float, total: int, D: int) -> None:
+    """total = scale Σ many * row."""
+    count, factor = address(many, 0), broadcast(np.float32(scale))
+    for d in range(0, D, LANES):
+        s = zeros()
+        for a in range(m):
+            s = s + spread(count, a) * load(rows[a], d)
+        store(total, d, factor * s)
+
+
+@inlined
+def add_to_rows(rows: np.ndarray, many: np.ndarray, m: int, scale: float, added: int, D: int) -> None:
+    """Each row += scale * many * added."""
+    count, factor = address(many, 0), broadcast(np.float32(scale))
+    for d in range(0, D, LANES):
+        more = factor * load(added, d)
+        for a in range(m):
+            store(rows[a], d, load(rows[a], d) + spread(count, a) * more)

@@ -1,0 +1,241 @@
+"""Eight float32 side by side, as a type that compiled functions can hold in a register.
+
+Numba leaves vectorising to the compiler, which keeps the accumulators of a small matrix product in memory rather than
+in registers; here the kernel says which eight numbers it means. LLVM turns them into one AVX register, two NEON or SSE
+registers, or whatever the machine has: nothing in this file knows which.
+
+    x, y = address(inputs, row * D), address(outputs, other * D)
+    s = s + load(x, d) * load(y, d)                 # fused where the machine can
+    store(x, d, load(x, d) + broadcast(rate) * s)
+
+Nothing here checks bounds. Compile with `compiled_in_order`: `sigmoid` rounds by adding and taking away a large number.
+"""
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import extending
+from numba.core import types
+from numba.core.typing import signature
+from numba.core.typing.templates import ConcreteTemplate, infer_global
+from numba.extending import lower_builtin, models, register_model
+
+LANES = 8
+intrinsic: Any = extending.intrinsic  # what it makes is called without the first argument, which its type does not say
+_FLOAT, _INT, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
+_FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
+_EXPONENT_BIAS, _MANTISSA_BITS = 127, 23
+
+
+class Lanes(types.Type):
+    def __init__(self) -> None:
+        super().__init__("float32x8")
+
+
+lanes = Lanes()
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _FLOATS)
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+
+def _operator(symbol: Any, instruction: str) -> None:
+    @infer_global(symbol)
+    class Template(ConcreteTemplate):
+        cases = (signature(lanes, lanes, lanes),)
+
+    @lower_builtin(symbol, lanes, lanes)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, instruction)(*args, flags=("contract",))
+
+
+for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _operator(_symbol, _instruction)
+
+
+def _constant(value: float) -> ir.Constant:
+    return ir.Constant(_FLOATS, [float(value)] * LANES)
+
+
+def _constants(value: int) -> ir.Constant:
+    return ir.Constant(_INTS, [value] * LANES)
+
+
+def _call(builder: Any, name: str, args: Any) -> Any:
+    """An LLVM intrinsic of lanes → lanes."""
+    known = builder.module.globals.get(name)
+    function = known or ir.Function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * len(args)), name)
+    return builder.call(function, args)
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    undefined = ir.Constant(_FLOATS, ir.Undefined)
+    return builder.shuffle_vector(builder.insert_element(undefined, value, _INT(0)), undefined, _constants(0))
+
+
+@intrinsic
+def zeros(typing: Any) -> Any:
+    """Eight times 0."""
+    return lanes(), lambda context, builder, sig, args: _constant(0)
+
+
+@intrinsic
+def broadcast(typing: Any, value: Any) -> Any:
+    """Eight times the float32."""
+    return lanes(types.float32), lambda context, builder, sig, args: _spread(builder, args[0])
+
+
+@intrinsic
+def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+    """Side by side what each of the eight sums up to."""
+
+    def mixed(builder: Any, a: Any, b: Any, *halves: Any) -> Any:
+        return builder.fadd(*(builder.shuffle_vector(a, b, ir.Constant(_INTS, list(half))) for half in halves))
+
+    def lower(context: Any, builder: Any, sig: Any, rows: Any) -> Any:
+        while len(rows) > 2:  # even and odd neighbours within each half of four: x86 has an instruction for this
+            neighbours = zip(rows[::2], rows[1::2], strict=True)
+            rows = [
+                mixed(builder, x, y, (0, 2, 8, 10, 4, 6, 12, 14), (1, 3, 9, 11, 5, 7, 13, 15)) for x, y in neighbours
+            ]
+        return mixed(builder, *rows, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+
+    return lanes(*[lanes] * LANES), lower
+
+
+@intrinsic
+def total(typing: Any, x: Any) -> Any:
+    """The float32 sum of the eight, halves added first."""
+
+    def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x = args[0]
+        for half in (4, 2, 1):
+            other = ir.Constant(_INTS, [(i + half) % LANES for i in range(LANES)])
+            x = b.fadd(x, b.shuffle_vector(x, x, other))
+        return b.extract_element(x, _INT(0))
+
+    return types.float32(lanes), lower
+
+
+@intrinsic
+def sigmoid(typing: Any, x: Any) -> Any:
+    """1 / (1 + exp(-x)), relative error below 1e-5; |x| is cut at 86.
+
+    exp(-x) = 2^k 2^f with |f| ≤ 1/2: adding 1.5 * 2^23 rounds to the integer k and leaves it in the low bits, a shift
+    moves it to the exponent; 2^f is the polynomial of Cephes' exp2f (Moshier 1989).
+    """
+
+    def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        t = b.fmul(args[0], _constant(-1.4426950408889634))
+        t = _call(b, "llvm.maxnum.v8f32", [_call(b, "llvm.minnum.v8f32", [t, _constant(125)]), _constant(-125)])
+        rounded = b.fadd(t, _constant(1.5 * 2**23))
+        f = b.fsub(t, b.fsub(rounded, _constant(1.5 * 2**23)))
+        power = _polynomial(
+            b, f, (1.535336188319500e-4, 1.339887440266574e-3, 9.618437357674640e-3, 5.550332471162809e-2,
+                   2.402264791363012e-1, 6.931472028550421e-1, 1.0),
+        )  # fmt: skip
+        exponent = b.shl(b.bitcast(rounded, _INTS), _constants(_MANTISSA_BITS))
+        exponential = b.bitcast(b.add(b.bitcast(power, _INTS), exponent), _FLOATS)
+        return b.fdiv(_constant(1), b.fadd(_constant(1), exponential))
+
+    return lanes(lanes), lower
+
+
+@intrinsic
+def log2(typing: Any, x: Any) -> Any:
+    """The logarithm to base 2 of positive numbers, absolute error below 1e-6.
+
+    x = 2^k m with m in [2/3, 4/3): the exponent bits give k, a polynomial log2(m) (least squares at Chebyshev's nodes).
+    """
+
+    def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        bits = b.sub(b.bitcast(args[0], _INTS), _constants(0x3F2AAAAB))  # relative to 2/3
+        k = b.ashr(bits, _constants(_MANTISSA_BITS))
+        m = b.bitcast(b.add(b.and_(bits, _constants(0x007FFFFF)), _constants(0x3F2AAAAB)), _FLOATS)
+        return b.fadd(b.sitofp(k, _FLOATS), _polynomial(b, b.fsub(m, _constant(1)), _LOG2))
+
+    return lanes(lanes), lower
+
+
+def _polynomial(builder: Any, x: Any, coefficients: Any) -> Any:
+    """Horner's scheme, highest power first."""
+    value = _constant(coefficients[0])
+    for coefficient in coefficients[1:]:
+        product = builder.fmul(value, x, flags=("contract",))
+        value = builder.fadd(product, _constant(coefficient), flags=("contract",))
+    return value
+
+
+_LOG2 = (0.252508299, -0.284405332, 0.284484182, -0.357703166, 0.481026499, -0.721403697, 1.44269396, 0.0)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+# Addresses are int64, so that rows of different arrays may meet in one product. The array must outlive its address.
+
+
+@intrinsic
+def address(typing: Any, array: Any, index: Any) -> Any:
+    """Where the element at the flat `index` of a C-contiguous float32 array lies."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(builder.gep(data, [args[1]]), ir.IntType(64))
+
+    return types.int64(array, types.int64), lower
+
+
+def _pointer(builder: Any, place: Any, offset: Any, kind: Any) -> Any:
+    """`offset` counts float32."""
+    start = builder.inttoptr(place, _FLOAT.as_pointer())
+    return builder.bitcast(builder.gep(start, [offset]), kind.as_pointer())
+
+
+@intrinsic
+def load(typing: Any, place: Any, offset: Any) -> Any:
+    """The eight numbers from `offset` numbers after an address on."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_pointer(builder, args[0], args[1], _FLOATS), align=4)
+
+    return lanes(types.int64, types.int64), lower
+
+
+@intrinsic
+def store(typing: Any, place: Any, offset: Any, value: Any) -> Any:
+    """Write eight numbers from `offset` numbers after an address on."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(builder, args[0], args[1], _FLOATS), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, lanes), lower
+
+
+@intrinsic
+def spread(typing: Any, place: Any, offset: Any) -> Any:
+    """Eight times the number `offset` numbers after an address."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _spread(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT)))
+
+    return lanes(types.int64, types.int64), lower
+
+
+@intrinsic
+def prefetch(typing: Any, place: Any, offset: Any) -> Any:
+    """Ask for the cache line `offset` numbers after an address, to be read and written soon."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(builder, args[0], args[1], _BYTE)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _INT, _INT, _INT])
+        function = builder.module.globals.get("llvm.prefetch") or ir.Function(builder.module, kind, "llvm.prefetch")
+        builder.call(function, [pointer, _INT(1), _INT(3), _INT(1)])  # for writing, into every level, data
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), lower

@@ -1,0 +1,201 @@
+"""Words as bags of character n-grams: the n-grams of a word, and skip-gram on them, compiled.
+
+Bojanowski, Grave, Joulin, Mikolov 2017, "Enriching Word Vectors with Subword Information", section 3.2. A word is
+itself and its n-grams between < and >; n-grams share buckets by a hash (the FNV-1a of fastText's code, so that its
+files and gensim's mean the same buckets).
+
+Letters: V words, R buckets in use, D padded dimensions, K negatives.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, fetch, forward, sum_rows
+from sslcore.kernels.compilation import compiled, compiled_in_order
+from sslcore.kernels.cpu import FLOAT_BYTES, LOG_2, context_rows
+from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
+from sslcore.kernels.lanes import LANES, address, total, zeros
+
+BEGIN, END = ord("<"), ord(">")
+
+
+class Bags(NamedTuple):
+    """The rows whose mean is a word's vector: rows[offsets[w]:offsets[w + 1]]."""
+
+    offsets: np.ndarray  # int64 [V + 1]
+    rows: np.ndarray  # int32 [Σ sizes]
+
+
+@compiled
+def fnv1a(h: np.uint64, byte: int) -> np.uint64:
+    """One byte more in a 32-bit hash; as in fastText's code a byte from 128 on counts as a negative number."""
+    signed = np.uint64(byte) if byte < 128 else np.uint64(0xFFFFFF00) | np.uint64(byte)
+    return ((h ^ signed) * np.uint64(16777619)) & np.uint64(0xFFFFFFFF)
+
+
+@compiled
+def ngram_buckets(
+    data: np.ndarray, bounds: np.ndarray, shortest: int, longest: int, buckets: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets int64 [W + 1], buckets int32): those of the n-grams of each word, in order, repeated ones repeated.
+
+    Word w is data[bounds[w]:bounds[w + 1]] in UTF-8; n counts characters, < and > among them.
+    """
+    words = len(bounds) - 1
+    offsets = np.zeros(words + 1, np.int64)
+    found = np.empty(0, np.int32)
+    for writing in (False, True):
+        if writing:
+            found = np.empty(offsets[words], np.int32)
+        for w in range(words):
+            n_bytes = bounds[w + 1] - bounds[w] + 2
+            letters = np.empty(n_bytes, np.uint8)
+            letters[0], letters[n_bytes - 1] = BEGIN, END
+            letters[1 : n_bytes - 1] = data[bounds[w] : bounds[w + 1]]
+            n = offsets[w]
+            for start in range(n_bytes):
+                if letters[start] & 0xC0 == 0x80:  # within a character
+                    continue
+                h, characters = np.uint64(2166136261), 0
+                at = start
+                while at < n_bytes and characters < longest:
+                    h = fnv1a(h, letters[at])
+                    at += 1
+                    while at < n_bytes and letters[at] & 0xC0 == 0x80:
+                        h = fnv1a(h, letters[at])
+                        at += 1
+                    characters += 1
+                    alone = characters == 1 and (start == 0 or at == n_bytes)  # < or > says nothing by itself
+                    if characters >= shortest and not alone:
+                        if writing:
+                            found[n] = h % np.uint64(buckets)
+                        n += 1
+            offsets[w + 1] = n
+    return offsets, found
+
+
+@compiled
+def put_together(inputs: np.ndarray, bags: Bags) -> np.ndarray:
+    """A copy of the rows in which each word's own row is the mean of its bag: its finished vector."""
+    finished = inputs.copy()
+    for w in range(len(bags.offsets) - 1):
+        size = bags.offsets[w + 1] - bags.offsets[w]
+        for r in range(bags.offsets[w] + 1, bags.offsets[w + 1]):
+            finished[w] += inputs[bags.rows[r]]
+        if size > 1:
+            finished[w] /= np.float32(size)
+    return finished
+
+
+@compiled
+def take_apart(inputs: np.ndarray, bags: Bags) -> None:
+    """The other way, in place: each word's own row becomes what makes the mean of its bag the vector it was."""
+    for w in range(len(bags.offsets) - 1):
+        size = bags.offsets[w + 1] - bags.offsets[w]
+        if size > 1:
+            inputs[w] *= np.float32(size)
+        for r in range(bags.offsets[w] + 1, bags.offsets[w + 1]):
+            inputs[w] -= inputs[bags.rows[r]]
+
+
+@compiled_in_order
+def update_subword_windows(
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    bags: Bags,
+    windows: Windows,
+    negatives: np.ndarray,
+    times: np.ndarray,
+    rate_begin: float,
+    rate_end: float,
+) -> tuple[float, int]:
+    """(loss in nats, pairs) of `reference.update_subwords` over the windows; inputs, outputs float32 [*, D] in place.
+
+    negatives, times [n, K] are those of each window; each counts for every context of it.
+    """
+    n, D = len(windows.words), inputs.shape[1]
+    K = negatives.shape[1]
+    row_bytes = D * FLOAT_BYTES
+    widest, largest = 1, 1
+    for i in range(n):
+        widest = max(widest, int(windows.last[i] - windows.first[i]))
+        largest = max(largest, int(bags.offsets[windows.words[i] + 1] - bags.offsets[windows.words[i]]))
+    all_blocks = (widest + K + OUTPUTS - 1) // OUTPUTS
+
+    scratch = np.zeros((4, D), np.float32)
+    nothing, mean, moved, between = (
+        address(scratch, 0),
+        address(scratch, D),
+        address(scratch, 2 * D),
+        address(scratch, 3 * D),
+    )
+    E = np.zeros((1, all_blocks * LANES), np.float32)
+    X, before, after, kept = np.array([mean]), np.array([nothing]), np.array([moved]), np.array([between])
+    once, ones = np.ones(1, np.float32), np.ones(largest, np.float32)
+    rows = np.zeros(largest, np.int64)
+    targets, many = np.zeros(all_blocks * OUTPUTS, np.int64), np.zeros(all_blocks * OUTPUTS, np.float32)
+    signs, weights = np.zeros(all_blocks * LANES, np.float32), np.zeros(all_blocks * LANES, np.float32)
+    input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
+
+    bits, pairs = 0.0, 0
+    for i in range(n):
+        if i + 1 < n:
+            next_word = windows.words[i + 1]
+            for k in range(K):
+                fetch(output_matrix + np.int64(negatives[i + 1, k]) * row_bytes, D)
+            for r in range(bags.offsets[next_word], bags.offsets[next_word + 1]):
+                fetch(input_matrix + np.int64(bags.rows[r]) * row_bytes, D)
+        m = context_rows(windows, i, output_matrix, row_bytes, targets, many)
+        if m == 0:
+            continue
+        contexts = windows.last[i] - windows.first[i] - 1
+        used = m
+        for k in range(K):
+            if times[i, k] > 0:
+                row = output_matrix + np.int64(negatives[i, k]) * row_bytes
+                a = 0
+                while a < m and targets[a] != row:
+                    a += 1
+                if a == m:  # else it stands in this very window
+                    targets[used], many[used] = row, times[i, k] * contexts
+                    used += 1
+        blocks = (used + OUTPUTS - 1) // OUTPUTS
+        for k in range(blocks * OUTPUTS):
+            place = k // OUTPUTS * LANES + k % OUTPUTS
+            if k >= used:
+                targets[k], many[k] = nothing, 0
+            signs[place], weights[place] = 1 if k < m else -1, many[k]
+        center = windows.words[i]
+        size = bags.offsets[center + 1] - bags.offsets[center]
+        for r in range(size):
+            rows[r] = input_matrix + np.int64(bags.rows[bags.offsets[center] + r]) * row_bytes
+        rate = rate_begin + (rate_end - rate_begin) * i / n
+        sum_rows(rows, ones, size, 1 / size, mean, D)
+        bits += total(zeros() + forward(D, X, once, 1, targets, blocks, signs, weights, rate, E))
+        backward(D, X, before, after, kept, 1, targets, blocks, E)
+        add_to_rows(rows, ones, size, 1.0, moved, D)
+        pairs += contexts
+    scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
+    return -bits * LOG_2, pairs
+
+
+@compiled_in_order
+def train_subword_stretch(
+    ids: np.ndarray,
+    boundaries: np.ndarray,
+    keep: np.ndarray,
+    window: int,
+    bags: Bags,
+    noise: np.ndarray,
+    negatives: int,
+    seed: int,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    rate_begin: float,
+    rate_end: float,
+) -> tuple[float, int]:
+    """Draw the windows of a stretch of text and update with them: (loss in nats, pairs)."""
+    windows, state = draw_windows(ids, boundaries, keep, window, np.uint64(seed))
+    drawn, times = draw_negatives(noise, len(windows.words), negatives, state)
+    return update_subword_windows(inputs, outputs, bags, windows, drawn, times, rate_begin, rate_end)
