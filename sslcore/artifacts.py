@@ -5,7 +5,8 @@
 The *key* is a hash of what was asked (kind, step version, spec, digests of the inputs) and is known before the work;
 the *digest* is a hash of what came out. A step that depends on an artefact names its digest, so two ways to the same
 bytes share everything to their right. Writing happens in `.building-<key>` under a lock; the manifest is written last,
-then the folder is renamed: a killed job leaves a building folder, never half an artefact.
+then the folder is renamed: a killed job leaves a building folder, never half an artefact. A step may keep a checkpoint
+there, from which the next attempt goes on.
 
 This is the only module that names or places files of the store.
 """
@@ -28,9 +29,12 @@ from filelock import Timeout as LockTimeout
 from pydantic import BaseModel, ConfigDict
 
 from sslcore import contracts
+from sslcore.disk import REFUSED, empty_folder, files_under, is_full, sync_folder, write_durably
 from sslcore.errors import StoreError, UserError
 
 MANIFEST = "manifest.json"
+CHECKPOINT = "checkpoint"
+"""Folder within a building artefact where a step keeps what a second attempt goes on from; it outlives a failed one."""
 KEY_LENGTH = 20  # hex digits: 80 bits, no collision in any store a disk can hold
 
 
@@ -156,7 +160,7 @@ class ArtifactStore:
             started = time.perf_counter()
             summary = dict(build(building) or {})
             contracts.check_folder(kind, building)
-            files = hash_files(_files_under(building))
+            files = hash_files(files_under(building))
             assert MANIFEST not in files, f"the step that makes {kind} wrote a {MANIFEST}; that name is the store's"
             manifest = Manifest(
                 kind=kind,
@@ -170,9 +174,9 @@ class ArtifactStore:
                 created=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
                 seconds=round(time.perf_counter() - started, 3),
             )
-            _write_durably(building / MANIFEST, manifest.model_dump_json(indent=1))
+            write_durably(building / MANIFEST, manifest.model_dump_json(indent=1))
             building.rename(self._folder(kind, key))
-            _sync_folder(self.root / kind)
+            sync_folder(self.root / kind)
             return Ensured(manifest.ref, False)
 
     def _reuse(self, kind: str, key: str) -> Ref | None:
@@ -180,7 +184,7 @@ class ArtifactStore:
         folder = self._folder(kind, key)
         try:
             manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-            sizes = {name: path.stat().st_size for name, path in _files_under(folder).items()}
+            sizes = {name: path.stat().st_size for name, path in files_under(folder).items()}
         except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: the manifest is damaged
             return None
         except OSError as error:
@@ -205,19 +209,19 @@ class ArtifactStore:
         except OSError as error:
             raise self._cannot_use(error) from error
         try:
-            shutil.rmtree(building, ignore_errors=True)  # what a killed attempt left
+            empty_folder(building, but=CHECKPOINT)  # what a killed attempt left
             if not self._reuse(kind, key):
                 self._discard(kind, key)
-                building.mkdir()
+                building.mkdir(exist_ok=True)
             yield building
         except UserError:
             raise
         except Exception as error:
-            if _is_full(error, self.root) or (isinstance(error, OSError) and self._is_refused(error)):
+            if is_full(error, self.root) or (isinstance(error, OSError) and self._is_refused(error)):
                 raise self._cannot_use(error) from error
             raise
         finally:
-            shutil.rmtree(building, ignore_errors=True)
+            empty_folder(building, but=CHECKPOINT)
             lock.release()
 
     def _discard(self, kind: str, key: str) -> None:
@@ -231,10 +235,10 @@ class ArtifactStore:
     def _is_refused(self, error: OSError) -> bool:
         if error.errno == errno.EFBIG:  # a limit on the size of one file: of the file system, or `ulimit -f`
             return True
-        return error.errno in _REFUSED and error.filename is not None and Path(error.filename).is_relative_to(self.root)
+        return error.errno in REFUSED and error.filename is not None and Path(error.filename).is_relative_to(self.root)
 
     def _cannot_use(self, error: Exception) -> StoreError:
-        if _is_full(error, self.root):
+        if is_full(error, self.root):
             return StoreError(
                 f"no space left for the store {self.root}: free some (`sslcore store gc` removes what is no longer "
                 "used) or choose another place with --store. Nothing half-written remains; what was finished is kept."
@@ -337,7 +341,7 @@ class ArtifactStore:
         return problems
 
     def _verify_files(self, manifest: Manifest) -> Iterator[tuple[str, str]]:
-        here = _files_under(self._folder(manifest.kind, manifest.key))
+        here = files_under(self._folder(manifest.kind, manifest.key))
         for name in sorted(here.keys() | manifest.files.keys() - {MANIFEST}):
             if name not in here:
                 yield name, "is missing"
@@ -415,36 +419,3 @@ def _verify_names(manifest: Manifest, present: set[str]) -> Iterator[tuple[str, 
     for role, source in manifest.inputs.items():
         if source.kind != "raw" and source.digest not in present:
             yield MANIFEST, f"its input {role} ({source}, {source.digest[:12]}) is not in the store"
-
-
-def _files_under(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-def _is_full(error: Exception, root: Path) -> bool:
-    """Whether the disk of the store is full. Only Python and Arrow set errno; the Rust writers of safetensors and
-    tokenizers say it in words, and numpy says how many items it wrote."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    said = str(error)
-    if "No space left on device" in said:
-        return True
-    return isinstance(error, OSError) and "requested and" in said and shutil.disk_usage(root).free < 2**20
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

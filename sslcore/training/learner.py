@@ -7,6 +7,8 @@ covers hand-written updates in place (word2vec). Neither knows of epochs, loggin
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from sslcore.training.devices import torch_threads
 from sslcore.training.schedules import Schedule
 
@@ -42,6 +44,12 @@ class Learner(Protocol):
     def update(self, batch: Any) -> Metrics:
         """One step; at least `loss` and `learning_rate`."""
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that `update` changes: what a checkpoint holds."""
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` said in a learner of the same objective, corpus and seed."""
+
 
 class TorchLearner:
     """Gradient descent on `loss(batch)`, a module that holds the encoder's network and whatever only pretraining needs.
@@ -69,6 +77,28 @@ class TorchLearner:
         with torch_threads(self._threads):
             return self._update(batch)
 
+    def state(self) -> dict[str, np.ndarray]:
+        state = {f"loss.{name}": tensor.cpu().numpy() for name, tensor in self._loss.state_dict().items()}
+        for number, optimizer in enumerate(self._optimizers):
+            for parameter, values in optimizer.state_dict()["state"].items():
+                for name, value in values.items():
+                    state[f"optimizer.{number}.{parameter}.{name}"] = value.cpu().numpy()
+        return state
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        import torch
+
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        self._loss.load_state_dict({n.removeprefix("loss."): t for n, t in tensors.items() if n.startswith("loss.")})
+        for number, optimizer in enumerate(self._optimizers):
+            values: dict[int, dict[str, torch.Tensor]] = {}
+            for path, tensor in tensors.items():
+                kind, _, rest = path.partition(".")
+                if kind == "optimizer" and rest.startswith(f"{number}."):
+                    _, parameter, name = rest.split(".")
+                    values.setdefault(int(parameter), {})[name] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
+
     def _update(self, batch: Batch) -> Metrics:
         self._loss.train()
         rate = self._schedule(batch.begin)
@@ -84,7 +114,7 @@ class TorchLearner:
 
 
 class KernelLearner:
-    """Updates in place by `update(batch, rate at its begin, rate at its end)`; `export` hands them over."""
+    """Updates of `matrices` in place by `update(batch, rate at its begin, at its end)`; `export` hands them over."""
 
     def __init__(
         self,
@@ -92,16 +122,25 @@ class KernelLearner:
         update: Callable[[Any, float, float], Metrics],
         export: Callable[[], None],
         schedule: Schedule,
+        matrices: dict[str, np.ndarray],
     ) -> None:
         self._encoder = encoder
         self._update = update
         self._export = export
         self._schedule = schedule
+        self._matrices = matrices
 
     @property
     def encoder(self) -> "Encoder":
         self._export()
         return self._encoder
+
+    def state(self) -> dict[str, np.ndarray]:
+        return self._matrices
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        for name, matrix in self._matrices.items():
+            matrix[:] = state[name]
 
     def update(self, batch: Batch) -> Metrics:
         rate_begin, rate_end = self._schedule(batch.begin), self._schedule(batch.end)

@@ -1,5 +1,6 @@
 """Pretraining from a corpus to an encoder, and from there to the files of an artefact."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sslcore.artifacts import CHECKPOINT
 from sslcore.contracts import CURVE
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
 from sslcore.randomness import numpy_generator, torch_generator
+from sslcore.training.checkpoints import Checkpoints
 from sslcore.training.devices import available_cores, check_device
 from sslcore.training.learner import Metrics
-from sslcore.training.loop import reported, summarised, train
+from sslcore.training.loop import START, reported, summarised, train
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
@@ -37,11 +40,13 @@ def pretrain(
     workers: int | None = None,
     progress: Progress = silent,
     on_metrics: OnMetrics = ignore,
+    checkpoints: Path | None = None,
 ) -> "Encoder":
     """An encoder trained by `objective` on an encoded corpus, or on token lists (each a document).
 
     `on_metrics` receives (step, metrics) at most 200 times, evenly over the run. `workers` is threads (default: all
-    cores).
+    cores). A folder for `checkpoints` keeps the state of the run: the same call goes on from there after a kill, and
+    tells `on_metrics` again what it had said before.
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """
@@ -62,8 +67,16 @@ def pretrain(
     progress(0.0, f"{kind}: preparing (a first run on a machine compiles for some seconds)")
     learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
     batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
-    for step, metrics in summarised(reported(train(learner, batches), progress, kind)):
+    kept, curve, begin = Checkpoints(checkpoints), [], START
+    if found := kept.read():
+        learner.restore(found.state)
+        curve, begin = found.curve, found.begin
+        for step, metrics in curve:
+            on_metrics(step, metrics)
+    for step, metrics in summarised(reported(train(learner, batches, begin), progress, kind, begin), begin=begin):
         on_metrics(step, metrics)
+        curve.append((step, metrics))
+        kept.offer(learner, curve)
     return learner.encoder
 
 
@@ -80,6 +93,8 @@ def write_encoder(
 ) -> dict[str, float]:
     """Pretrain and write the Encoder artefact: weights, encoder.json, the tokenizer's files, curve.parquet.
 
+    What a killed call left in the folder's checkpoint is taken up.
+
     The curve holds nothing that depends on the clock, so equal runs write equal bytes.
     """
     curve: list[tuple[int, Metrics]] = []
@@ -89,7 +104,17 @@ def write_encoder(
         on_metrics(step, metrics)
 
     started = time.perf_counter()
-    encoder = pretrain(objective, corpus, seed=seed, device=device, workers=workers, progress=progress, on_metrics=keep)
+    encoder = pretrain(
+        objective,
+        corpus,
+        seed=seed,
+        device=device,
+        workers=workers,
+        progress=progress,
+        on_metrics=keep,
+        checkpoints=folder / CHECKPOINT,
+    )
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     seconds = time.perf_counter() - started
     encoder.save(folder)
     write_curve(curve, folder / "curve.parquet")

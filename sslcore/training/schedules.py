@@ -11,6 +11,10 @@ def linear_decay(start: float, end: float) -> Schedule:
     return lambda done: start + (end - start) * done
 
 
+def constant(rate: float) -> Schedule:
+    return lambda done: rate
+
+
 def warmup_cosine(peak: float, warmup: float = 0.05) -> Schedule:
     """In a line to `peak` over the first `warmup` of the run, then a half cosine to 0 (Loshchilov, Hutter 2017)."""
 

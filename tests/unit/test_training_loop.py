@@ -32,7 +32,7 @@ def shares(n: int) -> Iterator[Share]:
 
 def counting(loss_of: list[float] | None = None) -> KernelLearner:
     losses = iter(loss_of or [1.0] * 10_000)
-    return KernelLearner(None, lambda batch, begin, end: {"loss": next(losses)}, lambda: None, linear_decay(1, 0))  # type: ignore[arg-type]
+    return KernelLearner(None, lambda batch, begin, end: {"loss": next(losses)}, lambda: None, linear_decay(1, 0), {})  # type: ignore[arg-type]
 
 
 def test_steps_count_from_one_and_say_where_the_run_stands() -> None:

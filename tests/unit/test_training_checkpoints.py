@@ -1,0 +1,125 @@
+"""A run that is killed and started again ends as an unbroken one, to the byte."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sslcore.artifacts import CHECKPOINT, ArtifactStore
+from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
+from sslcore.objectives.fast_text import FastText
+from sslcore.objectives.registry import AnyObjective
+from sslcore.objectives.skip_gram import SkipGram
+from sslcore.tokenization.encoding import EncodedCorpus
+from sslcore.training import checkpoints
+from sslcore.training.learner import Metrics
+from sslcore.training.pretraining import pretrain, write_encoder
+
+LISTS = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
+OBJECTIVES: dict[str, AnyObjective] = {
+    "skip_gram": SkipGram(dimensions=8, epochs=6, deterministic=True),
+    "hierarchical": SkipGram(dimensions=8, epochs=6, deterministic=True, output="hierarchical_softmax"),
+    "cbow": CBOW(dimensions=8, epochs=6, deterministic=True),
+    "fast_text": FastText(dimensions=8, epochs=6, deterministic=True, buckets=500),
+    "denoising_autoencoder": DenoisingAutoencoder(dimensions=8, epochs=3),
+}
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def corpus() -> EncodedCorpus:
+    return EncodedCorpus.from_token_lists(LISTS)
+
+
+@pytest.fixture(autouse=True)
+def at_every_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_run_broken_at_any_point_ends_like_an_unbroken_one(name: str, corpus: EncodedCorpus, tmp_path: Path) -> None:
+    objective = OBJECTIVES[name]
+    unbroken: list[tuple[int, Metrics]] = []
+    expected = pretrain(objective, corpus, seed=3, on_metrics=lambda s, m: unbroken.append((s, m)))
+    heard: list[tuple[int, Metrics]] = []
+    for stop in (2, 4, None):
+
+        def hear(step: int, metrics: Metrics, stop: int | None = stop) -> None:
+            heard.append((step, metrics))
+            if len(heard) == stop:  # in the middle of a step: the checkpoint of the one before stands
+                raise StoppedError
+
+        heard.clear()
+        if stop is None:
+            resumed = pretrain(objective, corpus, seed=3, on_metrics=hear, checkpoints=tmp_path)
+        else:
+            with pytest.raises(StoppedError):
+                pretrain(objective, corpus, seed=3, on_metrics=hear, checkpoints=tmp_path)
+    assert heard == unbroken
+    for key, tensor in expected.network.state_dict().items():
+        assert np.array_equal(tensor.numpy(), resumed.network.state_dict()[key].numpy()), key
+
+
+def test_a_damaged_checkpoint_is_said_and_training_starts_again(
+    corpus: EncodedCorpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    objective = OBJECTIVES["skip_gram"]
+    expected = pretrain(objective, corpus, seed=3, checkpoints=tmp_path)
+    (tmp_path / checkpoints.FILE).write_bytes(b"not a safetensors file")
+    again = pretrain(objective, corpus, seed=3, checkpoints=tmp_path)
+    assert "cannot be read" in caplog.text
+    assert np.array_equal(again.network.word_vectors(), expected.network.word_vectors())
+
+
+STEP = """
+import os, signal, sys
+from pathlib import Path
+from sslcore.artifacts import ArtifactStore
+from sslcore.objectives.skip_gram import SkipGram
+from sslcore.tokenization.encoding import EncodedCorpus
+from sslcore.training import checkpoints
+from sslcore.training.pretraining import write_encoder
+checkpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9
+lists = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
+heard = []
+def hear(step, metrics):
+    heard.append(step)
+    if len(heard) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+def build(folder):
+    corpus = EncodedCorpus.from_token_lists(lists)
+    return write_encoder(SkipGram(dimensions=8, epochs=6, deterministic=True), corpus, folder, seed=3, on_metrics=hear)
+ref, _ = ArtifactStore(sys.argv[1]).ensure("encoder", 1, {"seed": 3}, {}, build)
+print(ref.digest)
+"""
+
+
+def test_a_step_killed_by_the_system_goes_on_in_the_store(tmp_path: Path) -> None:
+    def run(store: str, kill_at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", STEP, str(tmp_path / store), str(kill_at)]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+
+    unbroken = run("one", 0)
+    assert unbroken.returncode == 0, unbroken.stderr
+    assert run("two", 3).returncode == -signal.SIGKILL
+    building = next((tmp_path / "two" / "encoder").glob(".building-*"))
+    assert (building / CHECKPOINT / checkpoints.FILE).is_file()
+    resumed = run("two", 0)
+    assert resumed.stdout == unbroken.stdout
+    assert not list((tmp_path / "two" / "encoder").glob(".building-*"))
+    store = ArtifactStore(tmp_path / "two")
+    assert not any(CHECKPOINT in name for m in store.manifests() for name in m.files)
+
+
+def test_an_artefact_holds_no_checkpoint(corpus: EncodedCorpus, tmp_path: Path) -> None:
+    write_encoder(OBJECTIVES["skip_gram"], corpus, tmp_path, seed=3)
+    assert not (tmp_path / CHECKPOINT).exists()
