@@ -19,6 +19,7 @@ import numpy as np
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
 from sslcore.tokenization.space_separated import SpaceSeparated
+from sslcore.tokenization.text_file import encode_text_file
 from sslcore.tokenization.token_lists import encode_token_lists
 from sslcore.tokenization.tokenizer import Tokenizer
 
@@ -91,6 +92,44 @@ class EncodedCorpus:
         limits = SpaceSeparated(minimum_count=minimum_count, vocabulary_size=vocabulary_size)
         ids, offsets, fitted = encode_token_lists(lists, limits)
         return cls(ids, offsets, offsets, Tokenizer(limits, *fitted))
+
+    @classmethod
+    def from_text_file(
+        cls,
+        source: str | Path,
+        folder: str | Path,
+        *,
+        minimum_count: int = SpaceSeparated.model_fields["minimum_count"].default,
+        vocabulary_size: int = SpaceSeparated.model_fields["vocabulary_size"].default,
+        workers: int | None = None,
+        progress: Progress = silent,
+    ) -> "EncodedCorpus":
+        """The corpus, mapped from `folder`, of a text file of words between ASCII spaces, a document a line.
+
+        What is billions of words long and cut into words already needs no more than this; text that wants cleaning
+        goes through ingestion. Same words, same ids as `from_token_lists`. `workers` is threads (default: all cores).
+        Raises UserError for a file that cannot be read or holds no words, and when no word occurs `minimum_count`
+        times.
+        """
+        from sslcore.training.devices import available_cores
+
+        limits = SpaceSeparated(minimum_count=minimum_count, vocabulary_size=vocabulary_size)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        offsets, fitted = encode_text_file(
+            Path(source), folder / "ids.bin", limits, threads=workers or available_cores(), progress=progress
+        )
+        Tokenizer(limits, *fitted).save(folder)
+        for name in ("sentence_offsets.bin", "document_offsets.bin"):
+            offsets.astype(OFFSET).tofile(folder / name)
+        counted = {
+            "split": "all",
+            "documents": len(offsets) - 1,
+            "sentences": len(offsets) - 1,
+            "tokens": int(offsets[-1]),
+        }
+        (folder / "encoded.json").write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
+        return cls.open(folder)
 
 
 def encode_corpus(

@@ -47,6 +47,32 @@ class Lexicon:
                 return
             self._grow(int(bounds[done + 1] - bounds[done]))
 
+    def read(self, data: np.ndarray, ids: np.ndarray, line_ends: np.ndarray) -> tuple[int, int]:
+        """Count the words of a piece of text that stand between ASCII spaces, and number them.
+
+        data uint8, ending at a space or at the end of the text; ids int32 and line_ends int64, both at least half as
+        long as data and one more, receive the number of every word and how many words stand before each line's end.
+        Returns how many words and lines there were.
+        """
+        at, words, lines = 0, 0, 0
+        while True:
+            at, words, lines, self.size, wanted = _read(
+                data, at, words, lines, ids, line_ends,
+                self._slots, self._hashes, self._counts, self._bounds, self._data, self.size,
+            )  # fmt: skip
+            if at == len(data):
+                return words, lines
+            self._grow(wanted)
+
+    def merge(self, other: "Lexicon") -> np.ndarray:
+        """Count every word of the other as often as it did; our number of each, int32[other.size]."""
+        bounds = other._bounds[: other.size + 1]
+        segments = Segments(other._data, bounds, np.array([0, other.size]), np.zeros(0, np.int64))
+        self.add(segments)
+        numbers = self.look_up(segments, EMPTY)
+        self._counts[numbers] += other._counts[: other.size] - 1
+        return numbers
+
     def look_up(self, segments: Segments, unknown: int) -> np.ndarray:
         """The number of every word, int32[W]; `unknown` for those never seen."""
         ids = np.empty(len(segments.bounds) - 1, np.int32)
@@ -86,14 +112,20 @@ def _longer(array: np.ndarray, length: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _hash(data, start, stop):  # type: ignore[no-untyped-def]
-    """FNV-1a, its bits mixed once more because the table takes the low ones."""
-    h = np.uint64(0xCBF29CE484222325)
-    for i in range(start, stop):
-        h = (h ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
+def _mixed(h):  # type: ignore[no-untyped-def]
+    """The bits of a hash mixed once more, because the table takes the low ones."""
     h ^= h >> np.uint64(32)
     h *= np.uint64(0xD6E8FEB86659FD93)
     return h ^ (h >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hash(data, start, stop):  # type: ignore[no-untyped-def]
+    """FNV-1a over a word."""
+    h = np.uint64(0xCBF29CE484222325)
+    for i in range(start, stop):
+        h = (h ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
+    return _mixed(h)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -139,6 +171,41 @@ def _add(data, segment_bounds, done, slots, hashes, counts, bounds, words, size)
             bounds[size] = a + stop - start
         counts[w] += 1
     return len(segment_bounds) - 1, size
+
+
+@njit(cache=True, nogil=True)
+def _read(data, at, n, lines, ids, line_ends, slots, hashes, counts, bounds, words, size):  # type: ignore[no-untyped-def]
+    """One pass over the bytes: cut, hash, find and count. Stops before a new word of that many bytes without room."""
+    while at < len(data):
+        byte = data[at]
+        if byte == 32 or 9 <= byte <= 13:
+            if byte == 10:
+                line_ends[lines] = n
+                lines += 1
+            at += 1
+            continue
+        start = at
+        h = np.uint64(0xCBF29CE484222325)
+        while at < len(data) and not (data[at] == 32 or 9 <= data[at] <= 13):
+            h = (h ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
+            at += 1
+        h = _mixed(h)
+        s = _find(data, start, at, h, slots, hashes, bounds, words)
+        w = slots[s]
+        if w == EMPTY:
+            a = bounds[size]
+            if 2 * size >= len(slots) or a + at - start > len(words):
+                return start, n, lines, size, at - start
+            w = size
+            slots[s], hashes[w], counts[w] = w, h, 0
+            for i in range(at - start):
+                words[a + i] = data[start + i]
+            size += 1
+            bounds[size] = a + at - start
+        counts[w] += 1
+        ids[n] = w
+        n += 1
+    return at, n, lines, size, 0
 
 
 @njit(cache=True, nogil=True)
