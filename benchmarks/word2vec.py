@@ -1,12 +1,15 @@
-"""Skip-gram here and in gensim, one after the other on the same text with the same nominal settings.
+"""Word vectors here and in gensim, one after the other on the same text with the same nominal settings.
 
-    python benchmarks/word2vec.py --text FILE.txt            lines are documents of words parted by spaces
-    python benchmarks/word2vec.py --wikipedia FILE.jsonl.zst makes text as text8 was made: a-z, digits spelt
+    python benchmarks/word2vec.py --wikipedia FILE.jsonl.zst                    every case, makes text as text8 was made
+    python benchmarks/word2vec.py --text FILE.txt --cases skip-gram cbow        lines are documents, spaces part words
+    python benchmarks/word2vec.py … --epochs 5 --runs 5 --similarity FOLDER     quality: also the word pairs in FOLDER
+    python benchmarks/word2vec.py … --word2vec-c ./word2vec                     beside the authors' program
 
-CPU seconds of training (all threads) are steadier than wall time on a shared machine, so the ratio is taken from them.
-Quality is Spearman's rho on WordSim-353 and SimLex-999 and the accuracy on Google's analogies, all from gensim's
-package data, measured by gensim for both. gensim's `corpus_file` decays its rate too slowly with several workers and
-one epoch (each worker counts against the whole corpus), which flatters it there: compare at 5 epochs.
+CPU seconds of training (all threads) are steadier than wall time on a shared machine, so the ratio is taken from them;
+contenders take turns, so that all meet the same weather. Quality is Spearman's rho on WordSim-353, SimLex-999 and the
+word pairs of FOLDER (files of word, word, score), and the accuracy on Google's analogies, measured by gensim for all.
+gensim's `corpus_file` decays its rate too slowly with several workers and one epoch (each worker counts against the
+whole corpus), which flatters it there: compare quality at 5 epochs.
 """
 
 import argparse
@@ -14,14 +17,18 @@ import io
 import itertools
 import json
 import re
+import resource
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sslcore
+from sslcore.objectives.word_objective import WordObjective
 from sslcore.tokenization.encoding import EncodedCorpus
 
 if TYPE_CHECKING:
@@ -29,6 +36,25 @@ if TYPE_CHECKING:
 
 DIGITS = dict(enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]))
 LINE = 1000  # words: text8 has no documents, so lines of this length stand for them
+
+
+class Case(NamedTuple):
+    """The same model in both libraries."""
+
+    ours: type[WordObjective]
+    fields: dict[str, Any]
+    gensim: dict[str, Any]
+
+
+HIERARCHICAL: dict[str, Any] = {"output": "hierarchical_softmax"}
+CASES = {
+    "skip-gram": Case(sslcore.SkipGram, {}, {"sg": 1}),
+    "skip-gram-300": Case(sslcore.SkipGram, {"dimensions": 300}, {"sg": 1}),
+    "cbow": Case(sslcore.CBOW, {}, {"sg": 0}),
+    "skip-gram-hs": Case(sslcore.SkipGram, HIERARCHICAL, {"sg": 1, "hs": 1, "negative": 0}),
+    "fast-text": Case(sslcore.FastText, {}, {"sg": 1, "fasttext": True}),
+    "cbow-hs": Case(sslcore.CBOW, HIERARCHICAL, {"sg": 0, "hs": 1, "negative": 0}),
+}
 
 
 def text8_like(path: Path, words: int) -> Iterator[list[str]]:
@@ -47,62 +73,79 @@ def text8_like(path: Path, words: int) -> Iterator[list[str]]:
         yield line
 
 
-def quality(vectors: "KeyedVectors") -> dict[str, float]:
+def quality(vectors: "KeyedVectors", pairs: list[Path]) -> dict[str, float]:
     from gensim.test.utils import datapath
 
-    return {
+    found = {
         "WS-353": vectors.evaluate_word_pairs(datapath("wordsim353.tsv"))[1].statistic,
         "SimLex": vectors.evaluate_word_pairs(datapath("simlex999.txt"))[1].statistic,
         "analogies": vectors.evaluate_word_analogies(datapath("questions-words.txt"), restrict_vocab=30_000)[0],
     }
+    for path in pairs:
+        rows = [re.split(r"[\t ]+", line.strip()) for line in path.read_text("utf-8").splitlines()]
+        with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as file:
+            file.writelines("\t".join(row[:3]) + "\n" for row in rows if len(row) >= 3)
+            file.flush()
+            found[path.stem] = vectors.evaluate_word_pairs(file.name)[1].statistic
+    return found
 
 
-def timed(train: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     wall, cpu = time.perf_counter(), time.process_time()
-    result = train()
-    return result, {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    result = work()
+    return result, {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
-def train_gensim(file: Path, arguments: argparse.Namespace, seed: int) -> tuple["KeyedVectors", dict[str, float]]:
-    from gensim.models import Word2Vec
+def train_gensim(
+    case: Case, file: Path, fields: dict[str, Any], threads: int, seed: int
+) -> tuple[Any, dict[str, float]]:
+    from gensim.models import FastText, Word2Vec
 
-    model = Word2Vec(
-        sg=1,
-        hs=0,
-        negative=arguments.negatives,
-        vector_size=arguments.dimensions,
-        window=arguments.window,
-        sample=arguments.subsampling,
+    settings = dict(case.gensim)
+    model = (FastText if settings.pop("fasttext", False) else Word2Vec)(
+        vector_size=fields["dimensions"],
+        window=fields["window"],
+        sample=fields["subsampling"],
+        alpha=fields["learning_rate"],
         min_count=5,
-        epochs=arguments.epochs,
-        workers=arguments.threads,
+        epochs=fields["epochs"],
+        workers=threads,
         seed=seed,
+        **settings,
     )
     model.build_vocab(corpus_file=str(file))
-    _, times = timed(
-        lambda: model.train(
-            corpus_file=str(file),
-            total_words=model.corpus_total_words,
-            total_examples=model.corpus_count,
-            epochs=arguments.epochs,
-        )
-    )
+    totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
+    _, times = timed(lambda: model.train(corpus_file=str(file), epochs=fields["epochs"], **totals))
     return model.wv, times
 
 
 def train_ours(
-    corpus: EncodedCorpus, arguments: argparse.Namespace, seed: int, deterministic: bool
+    case: Case, corpus: EncodedCorpus, fields: dict[str, Any], threads: int, seed: int
 ) -> tuple["KeyedVectors", dict[str, float]]:
-    objective = sslcore.SkipGram(
-        dimensions=arguments.dimensions,
-        window=arguments.window,
-        epochs=arguments.epochs,
-        negatives=arguments.negatives,
-        subsampling=arguments.subsampling,
-        deterministic=deterministic,
-    )
-    encoder, times = timed(lambda: sslcore.pretrain(objective, corpus, seed=seed, workers=arguments.threads))
+    encoder, times = timed(lambda: sslcore.pretrain(case.ours(**fields), corpus, seed=seed, workers=threads))
     return encoder.to_keyed_vectors(), times
+
+
+def train_word2vec_c(
+    program: Path, case: Case, file: Path, fields: dict[str, Any], threads: int, seed: int
+) -> tuple["KeyedVectors", dict[str, float]]:
+    """The whole run of the authors' program or of one with its options (pWord2Vec), counting included; no seed."""
+    from gensim.models import KeyedVectors
+
+    settings = {
+        "train": file, "size": fields["dimensions"], "window": fields["window"], "sample": fields["subsampling"],
+        "alpha": fields["learning_rate"], "min-count": 5, "iter": fields["epochs"], "threads": threads, "binary": 1,
+        "cbow": 1 - case.gensim["sg"], "hs": case.gensim.get("hs", 0), "negative": case.gensim.get("negative", 5),
+    }  # fmt: skip
+    with tempfile.NamedTemporaryFile(suffix=".bin") as out:
+        options = [
+            text for name, value in {**settings, "output": out.name}.items() for text in (f"-{name}", str(value))
+        ]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        _, times = timed(lambda: subprocess.run([program, *options], check=True, capture_output=True))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return KeyedVectors.load_word2vec_format(out.name, binary=True), times
 
 
 def main() -> None:
@@ -111,44 +154,99 @@ def main() -> None:
     source.add_argument("--text", type=Path)
     source.add_argument("--wikipedia", type=Path)
     parser.add_argument("--words", type=int, default=17_000_000)
-    parser.add_argument("--dimensions", type=int, default=100)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--window", type=int, default=5)
-    parser.add_argument("--negatives", type=int, default=5)
     parser.add_argument("--subsampling", type=float, default=1e-4)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--learning-rate", type=float, default=0.025)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--runs", type=int, default=3, help="each with its own seed")
+    parser.add_argument("--similarity", type=Path, help="folder of more word pairs")
+    parser.add_argument("--word2vec-c", type=Path)
+    parser.add_argument("--without-gensim", action="store_true")
+    parser.add_argument("--deterministic", action="store_true", help="ours also in one reproducible thread")
+    parser.add_argument("--json", type=Path, help="append every run to this file, one JSON object a line")
     arguments = parser.parse_args()
-
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "corpus.txt"
-        if arguments.text:
-            lines: Iterator[list[str]] = (line.split() for line in arguments.text.open(encoding="utf-8"))
-        else:
-            lines = text8_like(arguments.wikipedia, arguments.words)
-        with file.open("w", encoding="utf-8") as out:
-            out.writelines(" ".join(line) + "\n" for line in lines)
-        corpus = EncodedCorpus.from_token_lists((line.split() for line in file.open(encoding="utf-8")), minimum_count=5)
-        sslcore.pretrain(sslcore.SkipGram(epochs=1), [["compile", "first"] * 5], seed=0)
-        contenders: dict[str, Callable[[int], tuple[KeyedVectors, dict[str, float]]]] = {
-            "gensim": lambda seed: train_gensim(file, arguments, seed),
-            "sslcore deterministic": lambda seed: train_ours(corpus, arguments, seed, True),
-            "sslcore hogwild": lambda seed: train_ours(corpus, arguments, seed, False),
-        }
-        results: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+        file = arguments.text or Path(folder) / "corpus.txt"
+        if arguments.wikipedia:
+            with file.open("w", encoding="utf-8") as out:
+                out.writelines(" ".join(line) + "\n" for line in text8_like(arguments.wikipedia, arguments.words))
+        compare(arguments, file, Path(folder))
+
+
+def compare(arguments: argparse.Namespace, file: Path, folder: Path) -> None:
+    pairs = sorted(arguments.similarity.glob("*-*.txt")) if arguments.similarity else []
+    counted(file, folder / "warm", 1)
+    corpus = counted(file, folder / "corpus", 2, beside=not arguments.without_gensim)
+    for name in arguments.cases:
+        case = CASES[name]
+        fields = {
+            "dimensions": 100, "window": arguments.window, "subsampling": arguments.subsampling,
+            "learning_rate": arguments.learning_rate, "epochs": arguments.epochs, **case.fields,
+        }  # fmt: skip
+        sslcore.pretrain(case.ours(**{**fields, "epochs": 1}), [["compile", "first"] * 5], seed=0)
+        contenders: dict[str, Callable[[int], tuple[Any, dict[str, float]]]] = {}
+        for threads in arguments.threads:
+            if not arguments.without_gensim:
+                contenders[f"gensim, {threads}"] = partial(train_gensim, case, file, fields, threads)
+            if arguments.word2vec_c:
+                program = arguments.word2vec_c
+                contenders[f"{program.name}, {threads}"] = partial(
+                    train_word2vec_c, program, case, file, fields, threads
+                )
+            contenders[f"sslcore, {threads}"] = partial(train_ours, case, corpus, fields, threads)
+        if arguments.deterministic:
+            alone = {**fields, "deterministic": True}
+            contenders["sslcore, deterministic"] = partial(train_ours, case, corpus, alone, 1)
+        results: dict[str, list[dict[str, float]]] = {contender: [] for contender in contenders}
         for seed in range(arguments.runs):
-            for name, train in contenders.items():  # interleaved: all meet the same weather
+            for contender, train in contenders.items():
                 vectors, times = train(seed)
-                results[name].append({**times, **quality(vectors)})
-                print(f"{name:22} seed {seed}  " + "  ".join(f"{k} {v:.3f}" for k, v in results[name][-1].items()))
-    print(
-        f"\n{corpus.tokens:,} words, {corpus.tokenizer.vocabulary_size:,} in the vocabulary; median of {arguments.runs}"
-    )
-    gensim_cpu = statistics.median(r["cpu_seconds"] for r in results["gensim"])
-    for name, runs in results.items():
-        medians = {key: statistics.median(r[key] for r in runs) for key in runs[0]}
-        spoken = "  ".join(f"{key} {value:.3f}" for key, value in medians.items())
-        print(f"{name:22} {spoken}  gensim / this, CPU: {gensim_cpu / medians['cpu_seconds']:.1f}")
+                results[contender].append({**times, **quality(vectors, pairs)})
+                said = {"case": name, "contender": contender, "seed": seed, **results[contender][-1]}
+                if arguments.json:
+                    with arguments.json.open("a", encoding="utf-8") as out:
+                        out.write(json.dumps(said) + "\n")
+                print(spoken(f"{name} {contender}", results[contender][-1]), flush=True)
+        summarise(name, results)
+
+
+def counted(file: Path, folder: Path, threads: int, *, beside: bool = False) -> EncodedCorpus:
+    """The encoded corpus; says how fast that was, and gensim's scan, which only counts."""
+    corpus, ours = timed(lambda: EncodedCorpus.from_text_file(file, folder, workers=threads))
+    megabytes = file.stat().st_size / 1e6
+    print(spoken(f"count and encode {megabytes:.0f} MB, {threads} threads", {**ours, "MB/s": megabytes / ours["wall"]}))
+    if beside:
+        from gensim.models import Word2Vec
+
+        model = Word2Vec(min_count=5)
+        _, theirs = timed(lambda: model.scan_vocab(corpus_file=str(file)) and model.prepare_vocab())
+        theirs_counts = {word: model.wv.get_vecattr(word, "count") for word in model.wv.index_to_key}
+        ids = corpus.tokenizer.first_word_id
+        same = theirs_counts == dict(
+            zip(corpus.tokenizer.tokens[ids:], corpus.tokenizer.counts[ids:].tolist(), strict=True)
+        )
+        print(spoken("gensim's scan", {**theirs, "ratio of CPU": theirs["cpu"] / ours["cpu"]}), f"same counts: {same}")
+    print(f"{corpus.tokens:,} words, {corpus.tokenizer.vocabulary_size:,} in the vocabulary", flush=True)
+    return corpus
+
+
+def summarise(name: str, results: dict[str, list[dict[str, float]]]) -> None:
+    """Medians of the times, means of the scores, and how many times the CPU seconds of the first contender go in."""
+    first = statistics.median(run["cpu"] for run in next(iter(results.values())))
+    print(f"\n{name}: median times, mean scores of {len(next(iter(results.values())))} runs")
+    for contender, runs in results.items():
+        middle = {
+            key: (statistics.median if key in ("wall", "cpu") else statistics.fmean)(run[key] for run in runs)
+            for key in runs[0]
+        }
+        print(spoken(f"  {contender}", {**middle, "ratio": first / middle["cpu"]}))
+    print(flush=True)
+
+
+def spoken(who: str, figures: dict[str, float]) -> str:
+    return f"{who:34} " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
 
 
 if __name__ == "__main__":

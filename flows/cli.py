@@ -153,7 +153,7 @@ def tokenize(
 @app.command()
 def pretrain(
     corpus: Annotated[str, typer.Argument(help="A path of text, or the key of a corpus or an encoded corpus.")],
-    objective: Annotated[str, typer.Option(help="skip_gram or denoising_autoencoder.")] = "skip_gram",
+    objective: Annotated[str, typer.Option(help="skip_gram, cbow, fast_text or denoising_autoencoder.")] = "skip_gram",
     seed: int = 0,
     settings: Set = NO_SETTINGS,
     store: Store = STORE,

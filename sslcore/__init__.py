@@ -14,22 +14,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sslcore.errors import UserError
     from sslcore.models.encoder import Encoder
+    from sslcore.objectives.cbow import CBOW
     from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
+    from sslcore.objectives.fast_text import FastText
     from sslcore.objectives.skip_gram import SkipGram
     from sslcore.serving.loading import load
     from sslcore.tokenization.encoding import EncodedCorpus
     from sslcore.training.pretraining import pretrain
 
 _HOMES = {
+    "CBOW": "sslcore.objectives.cbow",
     "DenoisingAutoencoder": "sslcore.objectives.denoising_autoencoder",
     "EncodedCorpus": "sslcore.tokenization.encoding",
     "Encoder": "sslcore.models.encoder",
+    "FastText": "sslcore.objectives.fast_text",
     "SkipGram": "sslcore.objectives.skip_gram",
     "UserError": "sslcore.errors",
     "load": "sslcore.serving.loading",
     "pretrain": "sslcore.training.pretraining",
 }
-__all__ = ["DenoisingAutoencoder", "EncodedCorpus", "Encoder", "SkipGram", "UserError", "load", "pretrain"]
+__all__ = [
+    "CBOW",
+    "DenoisingAutoencoder",
+    "EncodedCorpus",
+    "Encoder",
+    "FastText",
+    "SkipGram",
+    "UserError",
+    "load",
+    "pretrain",
+]
 
 
 def __getattr__(name: str) -> Any:

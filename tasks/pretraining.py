@@ -14,7 +14,7 @@ from sslcore.progress import Progress
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-VERSION = 1
+VERSION = 2  # 2: negatives shared by windows far apart, all threads by default
 
 
 @task(name="pretrain", task_run_name="pretrain {objective.kind}", cache_policy=NO_CACHE)

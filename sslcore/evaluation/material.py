@@ -39,7 +39,7 @@ class Material:
         self.classes = np.concatenate(
             [train.classes, np.full(len(extra), -1), validation.classes, test.classes]
         ).astype(np.int64)
-        self._encoded: dict[tuple[str, int, int], EncodedTexts] = {}
+        self._encoded: dict[tuple[object, ...], EncodedTexts] = {}
 
     def tfidf(self) -> "csr_matrix":
         """TF-IDF vectors of all rows; vocabulary and idf from every train text, with or without a label."""
@@ -50,9 +50,10 @@ class Material:
     def encoded(self, encoder: "Encoder", maximum_tokens: int) -> EncodedTexts:
         """Token ids of all rows; encoders with one tokenizer share them."""
         tokenizer = encoder.tokenizer
-        key = (tokenizer.specification.model_dump_json(), hash(tuple(tokenizer.tokens)), maximum_tokens)
+        ngrams = getattr(encoder.network, "space", None)
+        key = (tokenizer.specification.model_dump_json(), hash(tuple(tokenizer.tokens)), ngrams, maximum_tokens)
         if key not in self._encoded:
-            self._encoded[key] = EncodedTexts.of(self.texts, tokenizer, maximum_tokens=maximum_tokens)
+            self._encoded[key] = EncodedTexts.of(self.texts, tokenizer, encoder.network, maximum_tokens=maximum_tokens)
         return self._encoded[key]
 
     def features(self, encoder: "Encoder", texts: EncodedTexts) -> np.ndarray:

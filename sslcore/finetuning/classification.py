@@ -159,7 +159,8 @@ def write_finetuned_model(
     progress(0.05, "tokenising")
     train, validation = (
         LabelledTexts(
-            EncodedTexts.of(part.texts, encoder.tokenizer, maximum_tokens=config.maximum_tokens), part.classes
+            EncodedTexts.of(part.texts, encoder.tokenizer, encoder.network, maximum_tokens=config.maximum_tokens),
+            part.classes,
         )
         for part in (rows, held_out)
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sslcore.tokenization.tokenizer import Tokenizer
 
 
@@ -21,9 +23,13 @@ class EncodedTexts:
         return len(self.offsets) - 1
 
     @classmethod
-    def of(cls, texts: Sequence[str], tokenizer: "Tokenizer", *, maximum_tokens: int) -> "EncodedTexts":
-        """The first `maximum_tokens` tokens of each text; a text without a known token is empty."""
-        ids, offsets = tokenizer.encode_batch(list(texts))
+    def of(
+        cls, texts: Sequence[str], tokenizer: "Tokenizer", network: "nn.Module", *, maximum_tokens: int
+    ) -> "EncodedTexts":
+        """The first `maximum_tokens` ids of each text, as the encoder's network wants them; texts may be empty."""
+        from sslcore.models.encoder import token_ids
+
+        ids, offsets = token_ids(tokenizer, network, list(texts))
         return cls(np.asarray(ids), np.asarray(offsets)).take(np.arange(len(texts)), maximum_tokens=maximum_tokens)
 
     def take(self, rows: np.ndarray, *, maximum_tokens: int | None = None) -> "EncodedTexts":

@@ -84,9 +84,8 @@ class FineTunedModel:
         """float32 [n, labels]: unnormalised log-probabilities."""
         if isinstance(texts, str):
             raise UserError("a list of texts is expected, a single string was given; write predict([text])")
-        return self.logits_of(
-            EncodedTexts.of(texts, self.tokenizer, maximum_tokens=self.description.config.maximum_tokens)
-        )
+        most = self.description.config.maximum_tokens
+        return self.logits_of(EncodedTexts.of(texts, self.tokenizer, self.network.encoder, maximum_tokens=most))
 
     def logits_of(self, texts: EncodedTexts) -> np.ndarray:
         """float32 [n, labels] of texts that are ids already."""

@@ -87,7 +87,7 @@ def train_network(
     on_metrics: OnMetrics | None,
 ) -> tuple[ClassifierNetwork, TrainingRun]:
     """A copy of the encoder's network under a head, trained; and the record of the run."""
-    restriction = VocabularyRestriction(encoder.tokenizer.vocabulary_size, train.texts, validation.texts)
+    restriction = VocabularyRestriction(encoder.known_ids, train.texts, validation.texts)
     train = LabelledTexts(restriction.texts(train.texts), train.classes)
     validation = LabelledTexts(restriction.texts(validation.texts), validation.classes)
     network = ClassifierNetwork(restriction.network(encoder.network), encoder.dimensions, classes).to(device)

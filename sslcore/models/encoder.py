@@ -19,6 +19,7 @@ from sslcore.models.weights import load_weights, save_weights
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
 
+    from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = "encoder.json"
@@ -50,6 +51,11 @@ class Encoder:
     def dimensions(self) -> int:
         return self.network.dimensions
 
+    @property
+    def known_ids(self) -> int:
+        """How many different ids the network knows: the vocabulary, and what it adds for words outside."""
+        return getattr(self.network, "known_ids", self.tokenizer.vocabulary_size)
+
     def __repr__(self) -> str:
         return (
             f"Encoder({self.objective['kind']}, {self.dimensions} dimensions, "
@@ -63,7 +69,7 @@ class Encoder:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for start in range(0, len(texts), batch_size):
             batch = list(texts[start : start + batch_size])
-            vectors[start : start + len(batch)] = self.encode_ids(*self.tokenizer.encode_batch(batch))
+            vectors[start : start + len(batch)] = self.encode_ids(*token_ids(self.tokenizer, self.network, batch))
         return vectors
 
     def encode_ids(self, ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -108,8 +114,61 @@ class Encoder:
         load_weights(network, folder / WEIGHTS)
         return cls(tokenizer, network, description["objective"], description["seed"])
 
+    def nearest(self, texts: Sequence[str], n: int = 10) -> list[list[tuple[str, float]]]:
+        """For each text the n words whose vectors lie nearest to its own, with their cosines; the word itself is one.
+
+        Empty for a text without known words. Raises UserError for an encoder whose tokens have no vectors of their own.
+        """
+        keyed = self.to_keyed_vectors()
+        return [
+            [(str(word), float(cosine)) for word, cosine in keyed.similar_by_vector(vector, topn=n)]
+            if vector.any()
+            else []
+            for vector in self.encode(texts)
+        ]
+
+    @classmethod
+    def from_keyed_vectors(cls, keyed: "KeyedVectors", tokenization: "Tokenization | None" = None) -> "Encoder":
+        """An encoder of word vectors made elsewhere: whatever gensim has loaded, word2vec's and fastText's files too.
+
+            keyed = KeyedVectors.load_word2vec_format("vectors.bin", binary=True)
+            keyed = gensim.models.fasttext.load_facebook_vectors("model.bin")
+
+        `tokenization` says how texts are cut into these words (default: `Words()`). Words without a count count 1, so
+        that pooling is their plain mean.
+        """
+        from sslcore.objectives.fast_text import FastText
+        from sslcore.objectives.skip_gram import SkipGram
+        from sslcore.tokenization.engine import SPECIAL_TOKENS
+        from sslcore.tokenization.tokenizer import Tokenizer
+        from sslcore.tokenization.words import Words
+
+        specification = tokenization or Words()
+        words = [word for word in keyed.index_to_key if word not in SPECIAL_TOKENS]
+        tokens = [*SPECIAL_TOKENS, *words]
+        counted = "count" in keyed.expandos
+        counts = np.array(
+            [0] * len(SPECIAL_TOKENS) + [int(keyed.get_vecattr(w, "count")) if counted else 1 for w in words]
+        )
+        tokenizer = Tokenizer(specification, tokens, counts, specification.restore(tokens, Path()))
+        fields: dict[str, Any] = {"dimensions": keyed.vector_size, "minimum_count": 1}
+        fields["pooling"] = "sif" if counted else "mean"
+        objective: SkipGram | FastText = SkipGram(**fields)
+        if hasattr(keyed, "vectors_ngrams"):
+            ngrams = {"shortest_ngram": keyed.min_n, "longest_ngram": keyed.max_n, "buckets": keyed.bucket}
+            objective = FastText(**fields, **ngrams)
+        network = objective.network(tokenizer, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            network.vectors.zero_()
+            network.vectors[len(SPECIAL_TOKENS) : len(tokens)] = torch.from_numpy(np.stack([keyed[w] for w in words]))
+            if isinstance(objective, FastText):
+                network.vectors[len(tokens) :] = torch.from_numpy(keyed.vectors_ngrams[network.used])
+        return cls(tokenizer, network, objective.model_dump(mode="json"), seed=0)
+
     def to_keyed_vectors(self) -> "KeyedVectors":
-        """gensim KeyedVectors of the words (special tokens left out), with their counts.
+        """gensim KeyedVectors of the trained words, with their counts; special tokens and rarer words are left out.
+
+        Those of FastText are gensim's FastTextKeyedVectors, which know unseen words too.
 
         Raises UserError for an encoder whose tokens have no vectors of their own.
         """
@@ -118,14 +177,24 @@ class Encoder:
                 f"an encoder of kind {self.objective['kind']!r} has vectors of texts, not of words: use encode(texts), "
                 "or pretrain with a word objective such as skip_gram"
             )
-        from gensim.models import KeyedVectors
-
-        first = self.tokenizer.first_word_id
-        keyed = KeyedVectors(self.dimensions)
-        keyed.add_vectors(self.tokenizer.tokens[first:], self.network.word_vectors()[first:])
-        for token, count in zip(self.tokenizer.tokens[first:], self.tokenizer.counts[first:].tolist(), strict=True):
-            keyed.set_vecattr(token, "count", count)
+        counts = np.asarray(self.tokenizer.counts)
+        trained = np.flatnonzero(counts >= self.objective.get("minimum_count", 1))
+        trained = trained[trained >= self.tokenizer.first_word_id]
+        keyed = self.network.empty_keyed_vectors()
+        keyed.add_vectors([self.tokenizer.tokens[i] for i in trained], self.network.word_vectors()[trained])
+        for i in trained:
+            keyed.set_vecattr(self.tokenizer.tokens[i], "count", int(counts[i]))
         return keyed
+
+
+def token_ids(tokenizer: "Tokenizer", network: Any, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The ids int32 [N] of all texts and their offsets int64 [B + 1], as the network wants them.
+
+    They are the tokenizer's, unless the network knows more than the vocabulary: n-grams of unknown words.
+    """
+    if hasattr(network, "ids_with_unseen"):
+        return network.ids_with_unseen(tokenizer, texts)
+    return tokenizer.encode_batch(texts)
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -1,13 +1,18 @@
-"""Static word vectors; the vector of a text is the weighted mean of its words' vectors.
+"""Static word vectors; the vector of a text is the weighted mean of its words' vectors, as they are or at unit length.
 
-The weights (`word_weights`: SIF, or 1 for the plain mean; 0 for special tokens, the unknown token among them) belong to
+The weights (`word_weights`: SIF, or 1 for the mean; 0 for special tokens, the unknown token among them) belong to
 the model and are saved with it, so serving pools exactly as evaluation did.
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sslcore.models.bags import SMALLEST, bag_sums, bag_totals
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
 
 
 class WordVectors(torch.nn.Module):
@@ -15,19 +20,27 @@ class WordVectors(torch.nn.Module):
 
     weights: torch.Tensor
 
-    def __init__(self, pooling_weights: np.ndarray, dimensions: int) -> None:
+    def __init__(self, pooling_weights: np.ndarray, dimensions: int, *, unit: bool = False) -> None:
         super().__init__()
         self.dimensions = dimensions
+        self.unit = unit
         self.vectors = torch.nn.Parameter(torch.empty(len(pooling_weights), dimensions))
         self.register_buffer("weights", torch.from_numpy(pooling_weights.astype(np.float32)))
 
     def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
         totals_B1 = bag_totals(self.weights[ids_N], offsets_B)
-        return bag_sums(self.vectors, ids_N, offsets_B, self.weights) / totals_B1.clamp_min(SMALLEST)
+        vectors = torch.nn.functional.normalize(self.vectors) if self.unit else self.vectors
+        return bag_sums(vectors, ids_N, offsets_B, self.weights) / totals_B1.clamp_min(SMALLEST)
 
     def word_vectors(self) -> np.ndarray:
         """float32 [V, dimensions], one row a token id."""
         return self.vectors.detach().cpu().numpy()
+
+    def empty_keyed_vectors(self) -> "KeyedVectors":
+        """gensim's container, yet without words."""
+        from gensim.models import KeyedVectors
+
+        return KeyedVectors(self.dimensions)
 
     def layer_groups(self) -> list[tuple[str, list[str]]]:
         return [("vectors", ["vectors"])]

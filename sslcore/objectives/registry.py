@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from sslcore.errors import UserError
+from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
+from sslcore.objectives.fast_text import FastText
 from sslcore.objectives.skip_gram import SkipGram
 
-AnyObjective = SkipGram | DenoisingAutoencoder
+AnyObjective = SkipGram | CBOW | FastText | DenoisingAutoencoder
 Objective = Annotated[AnyObjective, Field(discriminator="kind")]
 
 DEFAULT_OBJECTIVES: tuple[AnyObjective, ...] = (SkipGram(), DenoisingAutoencoder())

@@ -38,7 +38,7 @@ def untrained(texts: list[str], objective: SkipGram | DenoisingAutoencoder = Ski
 
 
 def labelled(encoder: Encoder, texts: list[str], labels: list[str], names: list[str] = TOPICS) -> LabelledTexts:
-    encoded = EncodedTexts.of(texts, encoder.tokenizer, maximum_tokens=512)
+    encoded = EncodedTexts.of(texts, encoder.tokenizer, encoder.network, maximum_tokens=512)
     return LabelledTexts(encoded, np.array([names.index(label) for label in labels]))
 
 
@@ -112,7 +112,7 @@ def test_rows_of_tokens_that_training_never_saw_do_not_move(task: Task) -> None:
 def test_a_restricted_network_reads_the_same_and_comes_back_whole(task: Task) -> None:
     encoder, train, _ = task
     few = train.texts.take(np.arange(5))
-    restriction = VocabularyRestriction(encoder.tokenizer.vocabulary_size, few)
+    restriction = VocabularyRestriction(encoder.known_ids, few)
     small = restriction.network(encoder.network)
     assert small.vectors.shape[0] == len(np.unique(few.ids)) < encoder.tokenizer.vocabulary_size
     np.testing.assert_array_equal(outputs(small, restriction.texts(few)), outputs(encoder.network, few))

@@ -77,13 +77,13 @@ def test_one_new_file_and_the_registry(tmp_path: Path) -> None:
     (package / "objectives" / "averaging.py").write_text(NEW_FILE)
     registry = package / "objectives" / "registry.py"
     text = registry.read_text()
-    line = "AnyObjective = SkipGram | DenoisingAutoencoder\n"
+    line = "AnyObjective = SkipGram | CBOW | FastText | DenoisingAutoencoder\n"
     assert line in text
     registry.write_text(
         text.replace(
             line,
             "from sslcore.objectives.averaging import Averaging\n"
-            "AnyObjective = SkipGram | DenoisingAutoencoder | Averaging\n",
+            "AnyObjective = SkipGram | CBOW | FastText | DenoisingAutoencoder | Averaging\n",
         )
     )
     result = subprocess.run(

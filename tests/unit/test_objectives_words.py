@@ -1,4 +1,4 @@
-"""What is skip-gram's own, beyond the table of all objectives."""
+"""What is the word objectives' own, beyond the table of all objectives."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ from pydantic import ValidationError
 
 from sslcore.errors import UserError
 from sslcore.models.encoder import Encoder
-from sslcore.objectives.skip_gram import STRETCH, STRETCHES, SkipGram, documents_between
+from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.skip_gram import SkipGram
+from sslcore.objectives.word_objective import STRETCH, STRETCHES, WordObjective, documents_between
 from sslcore.randomness import numpy_generator, torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.loop import train
@@ -20,25 +22,47 @@ def two_topics(documents: int = 400, seed: int = 0) -> list[list[str]]:
     return [list(generator.choice(topics[d % 2], 30)) for d in range(documents)]
 
 
-def test_words_that_meet_come_to_lie_together() -> None:
-    keyed = pretrain(SkipGram(dimensions=20, subsampling=0), two_topics(), seed=0).to_keyed_vectors()
-    within = keyed.n_similarity(["fruit0", "fruit1"], ["fruit2", "fruit3"])
-    across = keyed.n_similarity(["fruit0", "fruit1"], ["tool2", "tool3"])
+VARIANTS = {
+    "skip-gram": SkipGram(dimensions=20, subsampling=0),
+    "skip-gram, hierarchical softmax": SkipGram(dimensions=20, subsampling=0, output="hierarchical_softmax"),
+    "CBOW of means": CBOW(dimensions=20, subsampling=0),
+    "CBOW, hierarchical softmax": CBOW(dimensions=20, subsampling=0, output="hierarchical_softmax"),
+}
+
+
+def test_cbow_of_sums_keeps_what_all_words_share_as_gensims_does() -> None:
+    """The sum of many contexts saturates: on a text like this both libraries leave one direction in every vector."""
+    from gensim.models import Word2Vec
+
+    settings = {"sg": 0, "cbow_mean": 0, "vector_size": 20, "window": 10, "sample": 0, "alpha": 0.05, "workers": 1}
+    theirs = Word2Vec(two_topics(), min_count=1, epochs=5, **settings).wv
+    ours = pretrain(CBOW(dimensions=20, subsampling=0, context="sum"), two_topics(), seed=0).to_keyed_vectors()
+    for first, second in (("fruit", "fruit"), ("fruit", "tool")):
+        words = [f"{first}{i}" for i in range(10)], [f"{second}{i}" for i in range(10, 20)]
+        assert ours.n_similarity(*words) == pytest.approx(theirs.n_similarity(*words), abs=0.02)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_words_that_meet_come_to_lie_together(variant: str) -> None:
+    keyed = pretrain(VARIANTS[variant], two_topics(), seed=0).to_keyed_vectors()
+    fruits, tools = ([f"{topic}{i}" for i in range(20)] for topic in ("fruit", "tool"))
+    within, across = keyed.n_similarity(fruits[:10], fruits[10:]), keyed.n_similarity(fruits, tools)
     assert within > 0.9
     assert across < within - 0.3
 
 
 def test_threads_learn_the_same_thing_though_not_the_same_bits() -> None:
     lists = two_topics(6000)
-    one = pretrain(SkipGram(dimensions=16, epochs=1, subsampling=0), lists, seed=0)
-    many = pretrain(SkipGram(dimensions=16, epochs=1, subsampling=0, deterministic=False), lists, seed=0, workers=2)
+    one = pretrain(SkipGram(dimensions=16, epochs=1, subsampling=0, deterministic=True), lists, seed=0)
+    many = pretrain(SkipGram(dimensions=16, epochs=1, subsampling=0), lists, seed=0, workers=2)
     similar = [encoder.to_keyed_vectors().similarity("tool0", "tool1") for encoder in (one, many)]
     assert similar[1] == pytest.approx(similar[0], abs=0.1)
 
 
 def test_the_number_of_workers_does_not_change_the_deterministic_result() -> None:
     lists = two_topics()
-    one, two = (pretrain(SkipGram(dimensions=8, epochs=1), lists, seed=0, workers=n) for n in (1, 2))
+    objective = SkipGram(dimensions=8, epochs=1, deterministic=True)
+    one, two = (pretrain(objective, lists, seed=0, workers=n) for n in (1, 2))
     assert np.array_equal(one.network.word_vectors(), two.network.word_vectors())
 
 
@@ -114,6 +138,54 @@ def test_negatives_may_outnumber_the_vocabulary() -> None:
     assert np.isfinite(encoder.network.word_vectors()).all()
 
 
+def test_words_rarer_than_the_minimum_count_are_passed_over() -> None:
+    """As if they were not there: the others are trained as on a text without them, and have the only vectors."""
+    lists = [["a", "rare", "b", "c", "rare"], ["rare", "c", "b", "a"]] + [["a", "b", "c"]] * 20
+    corpus = EncodedCorpus.from_token_lists(lists, minimum_count=1)
+    objective = SkipGram(dimensions=6, epochs=2, minimum_count=4, subsampling=0, deterministic=True)
+    encoder = pretrain(objective, corpus, seed=0)
+    assert sorted(encoder.to_keyed_vectors().index_to_key) == ["a", "b", "c"]
+    assert not encoder.encode(["rare"]).any()
+    assert np.array_equal(encoder.encode(["a rare b"]), encoder.encode(["a b"]))
+    untouched = encoder.fresh(torch_generator(0, "skip_gram", "network")).network.word_vectors()
+    rare = corpus.tokenizer.ids["rare"]
+    assert np.array_equal(encoder.network.word_vectors()[rare], untouched[rare])
+
+
+def test_a_minimum_count_that_leaves_no_two_words_is_refused() -> None:
+    with pytest.raises(UserError, match=r"0 that occur 100 times or more \(minimum_count\), of 2"):
+        pretrain(SkipGram(minimum_count=100), [["a", "b"]] * 10, seed=0)
+
+
+def test_the_rate_falls_or_stays() -> None:
+    corpus = EncodedCorpus.from_token_lists([["a", "b", "c"] * 10])
+
+    def rates(objective: WordObjective) -> list[float]:
+        steps: list[float] = []
+        pretrain(objective, corpus, seed=0, on_metrics=lambda step, m: steps.append(m["learning_rate"]))
+        return steps
+
+    assert rates(SkipGram(epochs=4, learning_rate=0.1)) == pytest.approx([0.1, 0.075, 0.05, 0.025], rel=1e-3)
+    assert rates(SkipGram(epochs=4, learning_rate=0.1, schedule="constant")) == [0.1] * 4
+
+
+def test_unit_pooling_is_the_mean_of_unit_vectors() -> None:
+    encoder = pretrain(SkipGram(dimensions=5, epochs=1, pooling="unit"), [["a", "b", "a", "c"] * 9], seed=0)
+    vectors = encoder.network.word_vectors()
+    a, b = (vectors[encoder.tokenizer.ids[word]] for word in "ab")
+    expected = (2 * a / np.linalg.norm(a) + b / np.linalg.norm(b)) / 3
+    np.testing.assert_allclose(encoder.encode(["a b a"])[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_frequent_words_turn_less_often_on_their_path() -> None:
+    """Hierarchical softmax reports a loss per pair that is a code length: below the entropy of the words in bits."""
+    lists = [["the"] * 50 + [f"w{i}"] for i in range(64)] * 5
+    steps: list[float] = []
+    objective = SkipGram(dimensions=8, window=2, subsampling=0, output="hierarchical_softmax", epochs=3)
+    pretrain(objective, lists, seed=0, on_metrics=lambda step, m: steps.append(m["loss"]))
+    assert steps[-1] < 0.3  # nats; a flat code of 65 words would cost 4.2
+
+
 def test_documents_of_one_word_teach_nothing_and_are_refused() -> None:
     with pytest.raises(UserError, match="no document of this corpus has two words"):
         pretrain(SkipGram(), [["a"], ["b"]] * 5, seed=0)
@@ -127,6 +199,11 @@ def test_documents_of_one_word_teach_nothing_and_are_refused() -> None:
         ("subsampling", -1),
         ("subsampling", float("nan")),
         ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("dimensions", 0),
+        ("minimum_count", 0),
+        ("output", "softmax"),
+        ("schedule", "cosine"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(field: str, value: float) -> None:

@@ -1,0 +1,228 @@
+"""What the word objectives share: their fields, the way a corpus is cut for them, and the learner that runs a kernel.
+
+Each objective's own file says which of the papers' models it is. All draw windows and noise the same way, so they are
+compared on equal terms.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from sslcore.errors import UserError
+from sslcore.models.word_weights import sif_weights, word_counts
+
+if TYPE_CHECKING:
+    import torch
+
+    from sslcore.kernels.cpu import Output
+    from sslcore.models.encoder import Encoder
+    from sslcore.models.word_vectors import WordVectors
+    from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.tokenizer import Tokenizer
+    from sslcore.training.learner import KernelLearner, Metrics
+
+STRETCH = 8192  # tokens drawn and trained by one call of the kernel; a document is cut at its end
+STRETCHES = 32  # in a batch, for threads to share: they wait for each other at its end
+FINAL_RATE = 1e-4  # word2vec.c's floor, as a share of the learning rate
+
+
+class Stretch(NamedTuple):
+    ids: np.ndarray  # int32 [n]
+    boundaries: np.ndarray  # int64 [documents + 1]: offsets into ids
+    seed: int
+
+
+class Stretches(NamedTuple):
+    """A batch: consecutive text, cut into stretches of about equal length."""
+
+    stretches: list[Stretch]
+    tokens: int
+    begin: float
+    end: float
+
+
+TrainStretch = Callable[[Stretch, np.ndarray, np.ndarray, float, float], tuple[float, int]]
+"""(stretch, inputs, outputs, rate at its begin, rate at its end) → (loss in nats, pairs); updates both in place."""
+
+
+class WordObjective(BaseModel):
+    """The fields of word2vec, by the papers' names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str  # each objective's own literal; named here so that it leads in forms and files
+    dimensions: int = Field(default=100, ge=1, le=4096, description="Length of a word's vector.")
+    window: int = Field(
+        default=10, ge=1, le=100, description="Words to each side at most; each word draws 1 to this many."
+    )
+    epochs: int = Field(default=5, ge=1, le=1000, description="Passes over the corpus.")
+    minimum_count: int = Field(
+        default=1,
+        ge=1,
+        description="Words seen fewer times in the training split are passed over and get no vector; 1: the tokenizer "
+        "has chosen already.",
+    )
+    subsampling: float = Field(
+        default=1e-4,
+        ge=0,
+        le=1,
+        description="Words more frequent than this share are thinned out; 0 keeps every occurrence.",
+    )
+    output: Literal["negative_sampling", "hierarchical_softmax"] = Field(
+        default="negative_sampling",
+        description="What a word is told apart from: noise words, or at each turn on its path through a Huffman tree.",
+    )
+    negatives: int = Field(default=5, ge=1, le=200, description="Noise words against which each window is told apart.")
+    noise_exponent: float = Field(
+        default=0.75, ge=-2, le=2, description="Noise words are drawn by count to this power; 1 is as they occur."
+    )
+    learning_rate: float = Field(default=0.025, gt=0, le=1, description="At the start.")
+    schedule: Literal["linear", "constant"] = Field(
+        default="linear", description="Whether the learning rate falls in a line to nearly 0, or stays."
+    )
+    pooling: Literal["mean", "sif", "unit"] = Field(
+        default="sif",
+        description="Vector of a text: mean of its words' vectors; SIF: frequent words count less; unit: mean of the "
+        "vectors brought to length 1.",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="Same seed, same bytes: one thread trains. Otherwise all threads train at once (Hogwild), about "
+        "proportionally faster, and no two runs are quite equal.",
+    )
+
+    def counts(self, tokenizer: "Tokenizer") -> np.ndarray:
+        """int64 [V]: occurrences of the words that are trained, 0 for the others."""
+        counts = word_counts(tokenizer)
+        return np.where(counts >= self.minimum_count, counts, 0)
+
+    def check(self, corpus: "EncodedCorpus", device: str) -> None:
+        counts, trained = word_counts(corpus.tokenizer), self.counts(corpus.tokenizer)
+        words = int((trained > 0).sum())
+        if words < 2:
+            raise UserError(
+                f"{self.kind} needs a vocabulary of at least 2 different words, this corpus has {words} that occur "
+                f"{self.minimum_count} times or more (minimum_count), of {int((counts > 0).sum())}: give more text or "
+                "lower minimum_count, the objective's or the tokenizer's"
+            )
+        if not (np.diff(corpus.document_offsets) > 1).any():
+            raise UserError(f"{self.kind} learns from neighbours, but no document of this corpus has two words")
+
+    def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "WordVectors":
+        import torch
+
+        from sslcore.models.word_vectors import WordVectors
+
+        counts = self.counts(tokenizer)
+        weights = sif_weights(counts) if self.pooling == "sif" else (counts > 0).astype(np.float32)
+        network = WordVectors(weights, self.dimensions, unit=self.pooling == "unit")
+        bound = 0.5 / self.dimensions  # as word2vec.c
+        with torch.no_grad():
+            network.vectors.uniform_(-bound, bound, generator=generator)
+        return network
+
+    def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Stretches]:
+        """Consecutive text in batches of STRETCHES × STRETCH tokens; the order of batches is shuffled in each epoch."""
+        size = STRETCH * STRETCHES
+        starts = np.arange(0, corpus.tokens, size)
+        total, done = corpus.tokens * self.epochs, 0
+        for _ in range(self.epochs):
+            for start in generator.permutation(starts):
+                end = min(int(start) + size, corpus.tokens)
+                cuts = np.append(np.arange(start, end, STRETCH), end)
+                seeds = generator.integers(0, 2**63, len(cuts) - 1)
+                stretches = [
+                    Stretch(corpus.ids[a:b], documents_between(corpus.document_offsets, a, b), int(seed))
+                    for a, b, seed in zip(cuts[:-1].tolist(), cuts[1:].tolist(), seeds, strict=True)
+                ]
+                tokens = end - int(start)
+                yield Stretches(stretches, tokens, done / total, (done + tokens) / total)
+                done += tokens
+
+    def kernel_output(self, counts: np.ndarray) -> "Output":
+        """What the kernel tells the words apart from."""
+        from sslcore.kernels import draws, huffman, reference
+        from sslcore.kernels.cpu import Output
+
+        noise = draws.alias_table(reference.noise_distribution(counts, self.noise_exponent))
+        if self.output == "negative_sampling":
+            return Output(self.negatives, noise, huffman.NO_PATHS)
+        return Output(0, noise, huffman.huffman_paths(counts))
+
+    def kernel_learner(
+        self,
+        encoder: "Encoder",
+        train_stretch: TrainStretch,
+        inputs: np.ndarray,
+        outputs: np.ndarray,
+        workers: int,
+        finished: Callable[[], np.ndarray] | None = None,
+    ) -> "KernelLearner":
+        """Runs `train_stretch` over the stretches of each batch, on one thread or all.
+
+        inputs float32 [rows of the network, ≥ dimensions] start as the network's vectors; they, or what `finished`
+        makes of them, are copied back to it.
+        """
+        import torch
+
+        from sslcore.training.learner import KernelLearner
+        from sslcore.training.schedules import constant, linear_decay
+
+        threads = 1 if self.deterministic else workers
+        pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        vectors = encoder.network.vectors
+        inputs[:, : self.dimensions] = vectors.detach().cpu().numpy()
+
+        def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
+            fall = (rate_end - rate_begin) / len(batch.stretches)
+
+            def train(number: int) -> tuple[float, int]:
+                rate = rate_begin + fall * number
+                return train_stretch(batch.stretches[number], inputs, outputs, rate, rate + fall)
+
+            results = list((pool.map if pool else map)(train, range(len(batch.stretches))))
+            pairs = sum(n for _, n in results)
+            return {"loss": sum(loss for loss, _ in results) / max(1, pairs)}
+
+        def export() -> None:
+            table = finished() if finished else inputs
+            with torch.no_grad():
+                vectors.copy_(torch.from_numpy(table[:, : self.dimensions]))
+
+        rates = {"linear": linear_decay(self.learning_rate, self.learning_rate * FINAL_RATE)}
+        return KernelLearner(
+            encoder,
+            update,
+            export,
+            rates.get(self.schedule, constant(self.learning_rate)),
+            {"inputs": inputs, "outputs": outputs},
+        )
+
+
+def window_learner(objective: WordObjective, model: int, encoder: "Encoder", workers: int) -> "KernelLearner":
+    """The learner of skip-gram and CBOW: one kernel, `model` says which (kernels/cpu.py)."""
+    from sslcore.kernels import cpu, reference
+
+    counts = objective.counts(encoder.tokenizer)
+    inputs = np.zeros((len(counts), cpu.padded(objective.dimensions)), dtype=np.float32)
+    outputs = np.zeros_like(inputs)
+    keep = reference.keep_probabilities(counts, objective.subsampling)
+    output = objective.kernel_output(counts)
+
+    def train_stretch(stretch: Stretch, *matrices_and_rates: Any) -> tuple[float, int]:
+        ids = np.ascontiguousarray(stretch.ids)
+        seed = np.uint64(stretch.seed)
+        return cpu.train_stretch(
+            model, ids, stretch.boundaries, keep, objective.window, output, seed, *matrices_and_rates
+        )
+
+    return objective.kernel_learner(encoder, train_stretch, inputs, outputs, workers)
+
+
+def documents_between(offsets: np.ndarray, start: int, end: int) -> np.ndarray:
+    """int64: the document offsets within tokens [start, end), counted from start; both ends are boundaries."""
+    inside = offsets[np.searchsorted(offsets, start, "right") : np.searchsorted(offsets, end, "left")]
+    return np.concatenate([[start], inside, [end]]).astype(np.int64) - start
