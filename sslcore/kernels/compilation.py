@@ -8,6 +8,7 @@ the alternative is a compilation of many seconds in every process.
 import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -34,9 +35,20 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
     compile_it = numba.njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")
     try:
-        return compile_it(function)
+        return _stamped(compile_it(function))
     except RuntimeError as error:  # "cannot cache function …: no locator available for file …"
         if "no locator" not in str(error):
             raise
         vars(numba.config)["CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"sslcore-numba-{os.getuid()}")
-        return compile_it(function)
+        return _stamped(compile_it(function))
+
+
+def _stamped(dispatcher: Any) -> Callable[..., Any]:
+    """The same, its cached code good only while every file of this folder is as it was.
+
+    Numba looks at the function's own file, but code from the others is copied into it.
+    """
+    index = dispatcher._cache._cache_file
+    files = [path.stat() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    index._source_stamp = (index._source_stamp, *((file.st_mtime, file.st_size) for file in files))
+    return dispatcher

@@ -25,7 +25,7 @@ LANES = 8
 intrinsic: Any = extending.intrinsic  # what it makes is called without the first argument, which its type does not say
 _FLOAT, _INT, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
-_EXPONENT_BIAS, _MANTISSA_BITS = 127, 23
+_MANTISSA_BITS = 23
 
 
 class Lanes(types.Type):

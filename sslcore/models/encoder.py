@@ -134,8 +134,8 @@ class Encoder:
             keyed = KeyedVectors.load_word2vec_format("vectors.bin", binary=True)
             keyed = gensim.models.fasttext.load_facebook_vectors("model.bin")
 
-        `tokenization` says how texts are cut into these words (default: `Words()`). Words without a count count 1, so
-        that pooling is their plain mean.
+        `tokenization` says how texts are cut into these words (default: `Words()`). Texts are pooled by the plain mean:
+        gensim makes counts up where a file has none, so they say nothing about how frequent a word is.
         """
         from sslcore.objectives.fast_text import FastText
         from sslcore.objectives.skip_gram import SkipGram
@@ -151,8 +151,7 @@ class Encoder:
             [0] * len(SPECIAL_TOKENS) + [int(keyed.get_vecattr(w, "count")) if counted else 1 for w in words]
         )
         tokenizer = Tokenizer(specification, tokens, counts, specification.restore(tokens, Path()))
-        fields: dict[str, Any] = {"dimensions": keyed.vector_size, "minimum_count": 1}
-        fields["pooling"] = "sif" if counted else "mean"
+        fields: dict[str, Any] = {"dimensions": keyed.vector_size, "pooling": "mean"}
         objective: SkipGram | FastText = SkipGram(**fields)
         if hasattr(keyed, "vectors_ngrams"):
             ngrams = {"shortest_ngram": keyed.min_n, "longest_ngram": keyed.max_n, "buckets": keyed.bucket}

@@ -52,6 +52,7 @@ class FastText(WordObjective):
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "SubwordVectors":
         import torch
 
+        from sslcore.kernels.subwords import put_together
         from sslcore.models.subword_vectors import NgramSpace, SubwordVectors
 
         counts = self.counts(tokenizer)
@@ -61,6 +62,8 @@ class FastText(WordObjective):
         bound = 1 / self.dimensions  # as fastText
         with torch.no_grad():
             network.vectors.uniform_(-bound, bound, generator=generator)
+            # A word begins as the mean of its bag: words alike in form begin alike.
+            network.vectors.copy_(torch.from_numpy(put_together(network.vectors.numpy(), network.bags)))
         return network
 
     def learner(

@@ -192,14 +192,9 @@ class WordObjective(BaseModel):
             with torch.no_grad():
                 vectors.copy_(torch.from_numpy(table[:, : self.dimensions]))
 
-        rates = {"linear": linear_decay(self.learning_rate, self.learning_rate * FINAL_RATE)}
-        return KernelLearner(
-            encoder,
-            update,
-            export,
-            rates.get(self.schedule, constant(self.learning_rate)),
-            {"inputs": inputs, "outputs": outputs},
-        )
+        rate = self.learning_rate
+        schedule = constant(rate) if self.schedule == "constant" else linear_decay(rate, rate * FINAL_RATE)
+        return KernelLearner(encoder, update, export, schedule, {"inputs": inputs, "outputs": outputs})
 
 
 def window_learner(objective: WordObjective, model: int, encoder: "Encoder", workers: int) -> "KernelLearner":

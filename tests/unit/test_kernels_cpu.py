@@ -163,3 +163,30 @@ def test_machine_code_is_cached_where_neither_the_library_nor_the_home_can_be_wr
     )
     assert run.returncode == 0, run.stderr
     assert list(tmp_path.glob("sslcore-numba-*/**/*.nbi"))
+
+
+CHANGE = """
+import numpy as np
+from sslcore.kernels.cpu import padded
+from sslcore.kernels.draws import alias_table, draw_negatives
+draw_negatives(alias_table(np.ones(4) / 4), 2, 2, np.uint64(1))
+print(sum(draw_negatives.stats.cache_hits.values()), "hits")
+"""
+
+
+def test_machine_code_is_made_again_when_another_file_of_the_kernels_changes(tmp_path: Path) -> None:
+    package = tmp_path / "sslcore"
+    shutil.copytree(
+        Path(cpu.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__", "corpus", "evaluation")
+    )
+
+    def run() -> str:
+        command = [sys.executable, "-c", CHANGE]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert run() == "0 hits\n"
+    assert run() == "1 hits\n"
+    with (package / "kernels" / "lanes.py").open("a") as file:
+        file.write("# changed\n")
+    assert run() == "0 hits\n"

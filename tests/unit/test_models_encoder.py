@@ -112,3 +112,40 @@ def test_bag_sums_and_totals_against_a_loop() -> None:
         expected = sum((weights[i] * rows[i] for i in of_text), torch.zeros(4))
         torch.testing.assert_close(sums[b], expected)
         assert totals[b].item() == pytest.approx(weights[of_text].sum().item())
+
+
+FRUIT = [["apple", "pear", "plum", "cherry"] * 5, ["hammer", "nail", "saw", "drill"] * 5] * 40
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_word2vec_files_of_gensim_come_back_as_encoders(tmp_path: Path, binary: bool) -> None:
+    from gensim.models import KeyedVectors
+
+    encoder = sslcore.pretrain(sslcore.SkipGram(dimensions=9, subsampling=0, pooling="mean"), FRUIT, seed=0)
+    encoder.to_keyed_vectors().save_word2vec_format(str(tmp_path / "vectors"), binary=binary)
+    again = Encoder.from_keyed_vectors(KeyedVectors.load_word2vec_format(str(tmp_path / "vectors"), binary=binary))
+    texts = ["Apple", "pear saw", "unseen", ""]
+    np.testing.assert_allclose(again.encode(texts)[1:], encoder.encode(texts)[1:], rtol=1e-5, atol=1e-7)
+    assert again.encode(texts)[0].any()  # Words() knows no case
+    again.save(tmp_path / "saved")
+    assert np.array_equal(Encoder.load(tmp_path / "saved").encode(texts), again.encode(texts))
+
+
+def test_a_fasttext_file_answers_for_unseen_words_as_in_gensim(tmp_path: Path) -> None:
+    from gensim.models import FastText
+    from gensim.models.fasttext import load_facebook_vectors, save_facebook_model
+
+    model = FastText(FRUIT, vector_size=8, bucket=3000, min_count=1, epochs=2, workers=1)
+    save_facebook_model(model, str(tmp_path / "model.bin"))
+    keyed = load_facebook_vectors(str(tmp_path / "model.bin"))
+    encoder = Encoder.from_keyed_vectors(keyed)
+    np.testing.assert_allclose(encoder.encode(["apple"])[0], keyed["apple"], rtol=1e-5)
+    assert encoder.encode(["cherryish"])[0].any()  # gensim's mean takes in buckets that were never trained, ours not
+
+
+def test_the_nearest_words_of_a_text(tmp_path: Path) -> None:
+    encoder = sslcore.pretrain(sslcore.SkipGram(dimensions=9, subsampling=0), FRUIT, seed=0)
+    near, nothing = encoder.nearest(["apple pear", "unseen"], 4)
+    assert {word for word, _ in near} == {"apple", "pear", "plum", "cherry"}
+    assert near[0][1] >= near[-1][1] > 0.5
+    assert nothing == []

@@ -12,6 +12,8 @@ from sslcore.kernels.cpu import padded
 from sslcore.models.encoder import Encoder
 from sslcore.models.subword_vectors import NgramSpace
 from sslcore.objectives.fast_text import FastText
+from sslcore.randomness import torch_generator
+from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.pretraining import pretrain
 
 WORDS = [
@@ -83,6 +85,16 @@ def test_taking_apart_and_putting_together_are_inverse() -> None:
     subwords.take_apart(rows, bags)
     np.testing.assert_allclose(rows[[1, 3, 4]].mean(0), table[1], rtol=1e-5)
     np.testing.assert_allclose(subwords.put_together(rows, bags), table, rtol=1e-5, atol=1e-6)
+
+
+def test_words_alike_in_form_begin_alike() -> None:
+    """The prior of the n-grams: before any training `fruitax` is nearer to `fruitay` than to `metalax`."""
+    tokenizer = EncodedCorpus.from_token_lists(forms(20), minimum_count=1).tokenizer
+    objective = FastText(dimensions=100, buckets=5000)
+    network = objective.network(tokenizer, torch_generator(0))
+    fresh = Encoder(tokenizer, network, objective.model_dump(mode="json"), 0)
+    first, kin, stranger = fresh.encode(["fruitax", "fruitay", "metalax"])
+    assert cosine(first, kin) > cosine(first, stranger) + 0.2
 
 
 STEMS = ("fruit", "metal")
