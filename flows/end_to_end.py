@@ -6,12 +6,12 @@ from flows.job import Job
 from sslcore.artifacts import Ref
 from tasks.evaluation import evaluate
 from tasks.finetuning import fine_tune
+from tasks.flow_runs import HOOKS, open_flow_run
 from tasks.ingestion import ingest, labelled
 from tasks.pretraining import pretrain
 from tasks.registration import chosen_encoder, register
 from tasks.summary import JobResult, summarise
 from tasks.tokenization import encode, tokenize
-from tasks.tracking import HOOKS, open_flow_run
 
 
 @flow(name="end-to-end", log_prints=False, **HOOKS)

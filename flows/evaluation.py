@@ -9,7 +9,8 @@ from sslcore.artifacts import Ref
 from sslcore.evaluation.config import Evaluation
 from tasks import inputs
 from tasks.evaluation import evaluate
-from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
+from tasks.flow_runs import HOOKS, open_flow_run
+from tasks.tracking import DEFAULT_EXPERIMENT
 
 
 @flow(name="evaluation", **HOOKS)

@@ -9,7 +9,8 @@ from sslcore.artifacts import Ref
 from sslcore.finetuning.classification import FineTuning
 from tasks import inputs
 from tasks.finetuning import fine_tune
-from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
+from tasks.flow_runs import HOOKS, open_flow_run
+from tasks.tracking import DEFAULT_EXPERIMENT
 
 
 @flow(name="finetuning", **HOOKS)

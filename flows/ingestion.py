@@ -5,8 +5,9 @@ from prefect import flow
 from sslcore.artifacts import Ref
 from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import InstalledDocumentation
+from tasks.flow_runs import HOOKS, open_flow_run
 from tasks.ingestion import ingest
-from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
+from tasks.tracking import DEFAULT_EXPERIMENT
 
 
 @flow(name="ingestion", **HOOKS)

@@ -9,8 +9,9 @@ from sslcore.artifacts import Ref
 from sslcore.objectives.registry import Objective
 from sslcore.objectives.skip_gram import SkipGram
 from tasks import inputs
+from tasks.flow_runs import HOOKS, open_flow_run
 from tasks.pretraining import pretrain
-from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
+from tasks.tracking import DEFAULT_EXPERIMENT
 
 
 @flow(name="pretraining", **HOOKS)

@@ -6,8 +6,9 @@ from sslcore.artifacts import Ref
 from sslcore.tokenization.registry import Tokenization
 from sslcore.tokenization.words import Words
 from tasks import inputs
+from tasks.flow_runs import HOOKS, open_flow_run
 from tasks.tokenization import tokenize
-from tasks.tracking import DEFAULT_EXPERIMENT, HOOKS, open_flow_run
+from tasks.tracking import DEFAULT_EXPERIMENT
 
 
 @flow(name="tokenization", **HOOKS)

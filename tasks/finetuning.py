@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from sslcore.artifacts import Ref
-from sslcore.evaluation.figures import curve_figure
+from sslcore.evaluation.figures import curve_figures
 from sslcore.finetuning.classification import FineTuning
 from sslcore.progress import Progress
 from tasks import runtime
@@ -46,5 +46,5 @@ def fine_tune(config: FineTuning, corpus: Ref, encoder: Ref, seed: int) -> Ref:
         {**config.model_dump(mode="json"), "seed": seed},
         {"corpus": corpus, "encoder": encoder},
         write,
-        figures=lambda folder: {"finetuning_curve.png": curve_figure(folder)},
+        figures=curve_figures,
     )

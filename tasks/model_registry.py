@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sslcore.artifacts import Manifest, Ref
 from sslcore.errors import UserError
 from tasks import runtime
-from tasks.tracking import client, find_run, record, settle, tracking_uri
+from tasks.recording import record, settle
+from tasks.tracking import client, find_run, tracking_uri
 
 
 class RegisteredVersion(NamedTuple):
@@ -20,10 +21,11 @@ class RegisteredVersion(NamedTuple):
 
 def register(model: Manifest, name: str, alias: str, description: str, tags: Mapping[str, str]) -> RegisteredVersion:
     """Make the model a version of `name` unless these very bytes are one already, and point the alias at it."""
+    import prefect.runtime.flow_run as flow_run
     from mlflow.exceptions import MlflowException
 
     settle()
-    record(model, reused=True)
+    record(model, flow_run_id=str(flow_run.id))  # has been written, unless MLflow was away
     run = find_run("sslcore.key", str(model.ref))
     if run is None or "sslcore.model_uri" not in run.data.tags:
         raise UserError(

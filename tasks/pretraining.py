@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from sslcore.artifacts import Ref
-from sslcore.evaluation.figures import curve_figure
+from sslcore.evaluation.figures import curve_figures
 from sslcore.objectives.registry import Objective
 from sslcore.progress import Progress
 from tasks import runtime
@@ -45,5 +45,5 @@ def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
         {**objective.model_dump(mode="json"), "seed": seed},
         {"encoded_corpus": encoded},
         write,
-        figures=lambda folder: {"pretraining_curve.png": curve_figure(folder)},
+        figures=curve_figures,
     )

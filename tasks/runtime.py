@@ -18,7 +18,7 @@ from sslcore.errors import UserError
 from sslcore.progress import Progress
 
 if TYPE_CHECKING:
-    from tasks import tracking
+    from tasks import recording
 
 NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
 """Prefect's artifact keys are lower-case letters, digits and dashes."""
@@ -96,13 +96,14 @@ def build(
     inputs: Mapping[str, Ref],
     write: Write,
     *,
-    figures: "tracking.Figures | None" = None,
+    figures: "recording.Figures | None" = None,
 ) -> Ref:
     """Make sure the artefact exists, watched: progress to Prefect and the listeners, the record to MLflow."""
-    from tasks import tracking
+    from tasks import recording, tracking
 
     def begin(folder: Path) -> Mapping[str, Any]:
         live = tracking.begin(kind, artifact_key(kind, version, spec, inputs), spec, inputs)
+        recording.start()
         summary = write(folder, progress, live.log)
         live.flush()
         return summary
@@ -124,7 +125,7 @@ def build(
         progress.close()
     manifest = store.manifest(ref)
     log.info("%s %s%s", ref, "reused" if reused else f"made in {manifest.seconds:.1f} s", _brief(manifest.summary))
-    tracking.record_beside(manifest, reused=reused, figures=figures)
+    recording.record_beside(manifest, reused=reused, figures=figures)
     report = StepReport(step, kind, ref.key, reused, time.perf_counter() - started, manifest.summary)
     for tell in finished:
         tell(report)

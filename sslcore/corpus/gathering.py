@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from sslcore.corpus.deduplication import FingerprintFiles
-from sslcore.corpus.parallel import ordered_map
 from sslcore.corpus.processing import Batch, Processor, next_portion
 from sslcore.corpus.quality import Quality
 from sslcore.corpus.raw import RawFile
 from sslcore.corpus.sources import Source, read_documents
+from sslcore.parallel import ordered_map
 from sslcore.progress import Progress
 
 WHOLE_FILES_BYTES = 2 << 20  # files below this are read by the worker, several at a time; larger ones by this process

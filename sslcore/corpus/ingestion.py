@@ -56,8 +56,8 @@ def ingest(
     files = raw_files(config.source)
     from sslcore.corpus.assembling import assemble, write_sources
     from sslcore.corpus.gathering import gather
-    from sslcore.corpus.parallel import available_cores
     from sslcore.corpus.selection import select
+    from sslcore.parallel import available_cores
 
     with ExitStack() as stack:
         working = Path(tempfile.mkdtemp(prefix=".working-", dir=folder))

@@ -80,8 +80,8 @@ def label_efficiency_figure(report: "EvaluationReport") -> "Figure":
     return figure
 
 
-def curve_figure(folder: Path) -> "Figure":
-    """Every metric of an artefact's curve.parquet against the step, one panel each."""
+def curve_figures(folder: Path) -> Mapping[str, "Figure"]:
+    """Every metric of an artefact's curve.parquet against the step, one panel each, as one plot by file name."""
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -96,7 +96,7 @@ def curve_figure(folder: Path) -> "Figure":
         axes.set_title(name.replace("_", " "), loc="left")
         _plain(axes)
     axes.set_xlabel("step")
-    return figure
+    return {"curve.png": figure}
 
 
 def confusion_figure(report: "EvaluationReport") -> "Figure":

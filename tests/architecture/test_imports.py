@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("sslcore", "tasks", "flows")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 ALLOWED = {"sslcore": {"sslcore"}, "tasks": {"sslcore", "tasks"}, "flows": {"sslcore", "tasks", "flows"}}
-TRACKERS = {"tasks/tracking.py", "tasks/model_registry.py", "tasks/served_model.py"}  # MLflow loads the last itself
+TRACKERS = {f"tasks/{name}.py" for name in ("tracking", "recording", "flow_runs", "model_registry", "served_model")}
 HEAVY = {
     "torch", "sklearn", "pandas", "gensim", "numba", "trafilatura", "prefect", "mlflow", "pyarrow", "numpy", "scipy",
     "transformers", "matplotlib", "tokenizers", "hypothesis",

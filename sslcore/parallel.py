@@ -1,4 +1,4 @@
-"""Map a function over a stream in several processes: results in order, few items in flight, no process left behind."""
+"""Work in several processes: a map over a stream, in order, with few items in flight; no process left behind."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -23,14 +23,12 @@ def available_cores() -> int:
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
     """The result for every item, in the order of the items, which are drawn only as fast as they are worked on.
 
-    With one worker everything happens in this process. With more, `function` and items are pickled; processes are
-    spawned, since forking one that has threads (pyarrow, numba, a server) can hang; they die when this one does.
+    With one worker everything happens in this process. With more, `function` and items are pickled.
     """
     if workers == 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with spawned(workers, one_core_each) as pool:
         running: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -48,10 +46,25 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], *, wo
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def one_core_each() -> None:
+    """For `spawned`: several workers share the machine best when none of them starts threads of its own."""
+    os.environ["RAYON_NUM_THREADS"] = "1"
+
+
+def spawned(workers: int, begin: Callable[[], None]) -> ProcessPoolExecutor:
+    """A pool whose processes call `begin` first, leave Ctrl-C to this one, and die when it does.
+
+    They are spawned, since forking a process that has threads (pyarrow, numba, a server) can hang; so a script that
+    comes here must do its work inside `if __name__ == "__main__":`.
+    """
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(begin,))
+
+
+def _begin_worker(begin: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work in order
-    os.environ["RAYON_NUM_THREADS"] = "1"  # one worker, one core
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    begin()
 
 
 def _die_with_parent() -> None:
