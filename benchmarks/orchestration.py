@@ -9,11 +9,12 @@ with the range. Start-up of the process and its Prefect server comes before the 
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,35 @@ def measure(configuration: str, folder: Path) -> tuple[float, float]:
         running.run_flow(flow, {"job": job}, quiet=True)  # type: ignore[arg-type]
     finally:
         runtime.build = build
-
+    print(f"flow {flow.seconds:6.1f} s   ", end="", flush=True)
     os.environ["SSLCORE_STORE"] = f"{folder}/calls"  # where the calls look for their inputs
     store = ArtifactStore(os.environ["SSLCORE_STORE"])
     started = time.perf_counter()
     fingerprint(find(job.corpus.source).files)
-    for kind, version, spec, inputs, write in asked:
-        store.ensure(kind, version, spec, inputs, unwatched(write))
+    with whatever_the_digest():
+        for kind, version, spec, inputs, write in asked:
+            store.ensure(kind, version, spec, inputs, unwatched(write))
     calls = time.perf_counter() - started
-    print(f"flow {flow.seconds:6.1f} s   the same calls alone {calls:6.1f} s", flush=True)
+    print(f"the same calls alone {calls:6.1f} s", flush=True)
     return flow.seconds, calls
+
+
+@contextlib.contextmanager
+def whatever_the_digest() -> Iterator[None]:
+    """Words trained by several threads differ from run to run, and the calls ask for the flow's digests."""
+    from sslcore.artifacts import ArtifactStore, Manifest, Ref
+
+    manifest = ArtifactStore.manifest
+
+    def of_key(self: ArtifactStore, ref: Ref) -> Manifest:
+        found = Manifest.model_validate_json((self.root / ref.kind / ref.key / "manifest.json").read_bytes())
+        return manifest(self, found.ref)
+
+    ArtifactStore.manifest = of_key  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ArtifactStore.manifest = manifest  # type: ignore[method-assign]
 
 
 class Timed:

@@ -27,13 +27,14 @@ def evaluate(config: Evaluation, corpus: Ref, encoders: Mapping[str, Ref], seed:
         from sslcore.models.encoder import Encoder
 
         here = runtime.current()
+        seconds = {name: here.store.manifest(ref).summary["seconds"] for name, ref in encoders.items()}
         with runtime.device() as device:
             return write_evaluation_report(
                 config,
                 Corpus.open(here.store.path(corpus)),
                 {name: Encoder.load(here.store.path(ref)) for name, ref in encoders.items()},
                 folder,
-                pretraining_seconds={name: here.store.manifest(ref).seconds for name, ref in encoders.items()},
+                pretraining_seconds=seconds,
                 seed=seed,
                 device=device,
                 workers=here.workers,

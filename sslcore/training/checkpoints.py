@@ -29,6 +29,7 @@ class Checkpoint(NamedTuple):
     begin: Begin
     state: dict[str, np.ndarray]
     curve: list[tuple[int, "Metrics"]]
+    seconds: float  # that the run had taken, over all its attempts
 
 
 class Checkpoints:
@@ -36,10 +37,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._due = time.monotonic() + SECONDS
+        self._begun = time.monotonic()
+        self._due = self._begun + SECONDS
 
     def read(self) -> Checkpoint | None:
-        """The last checkpoint; None if there is none or it cannot be read, which is said."""
+        """The last checkpoint; None if there is none or it cannot be read, which is said. The run's clock goes on."""
         from safetensors import SafetensorError, safe_open
 
         if self.folder is None or not (self.folder / FILE).is_file():
@@ -48,10 +50,18 @@ class Checkpoints:
             with safe_open(self.folder / FILE, "np") as file:
                 said = json.loads(file.metadata()["run"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Checkpoint(Begin(*said["begin"]), state, [(step, m) for step, m in said["curve"]])
+            curve = [(step, metrics) for step, metrics in said["curve"]]
+            found = Checkpoint(Begin(*said["begin"]), state, curve, float(said["seconds"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the checkpoint in %s cannot be read (%s); training starts again", self.folder, error)
             return None
+        self._begun -= found.seconds
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken so far, with the attempts before this one as far as their checkpoints tell."""
+        return time.monotonic() - self._begun
 
     def offer(self, learner: "Learner", curve: list[tuple[int, "Metrics"]]) -> None:
         """Write a checkpoint if one is due; the last point of the curve says how far the run is."""
@@ -63,7 +73,8 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f"{FILE}.unfinished"
         step, metrics = curve[-1]
-        run = json.dumps({"begin": (step, metrics["tokens"], metrics["done"]), "curve": curve})
+        begin = (step, metrics["tokens"], metrics["done"])
+        run = json.dumps({"begin": begin, "seconds": self.seconds, "curve": curve})
         save_file(learner.state(), unfinished, metadata={"run": run})
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())

@@ -1,7 +1,6 @@
 """Pretraining from a corpus to an encoder, and from there to the files of an artefact."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +49,19 @@ def pretrain(
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """
+    return _pretrain(objective, corpus, seed, device, workers, progress, on_metrics, Checkpoints(checkpoints))
+
+
+def _pretrain(
+    objective: "AnyObjective",
+    corpus: "EncodedCorpus | Iterable[list[str]]",
+    seed: int,
+    device: str,
+    workers: int | None,
+    progress: Progress,
+    on_metrics: OnMetrics,
+    checkpoints: Checkpoints,
+) -> "Encoder":
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
 
@@ -67,8 +79,8 @@ def pretrain(
     progress(0.0, f"{kind}: preparing (a first run on a machine compiles for some seconds)")
     learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
     batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
-    kept, curve, begin = Checkpoints(checkpoints), [], START
-    if found := kept.read():
+    curve, begin = [], START
+    if found := checkpoints.read():
         learner.restore(found.state)
         curve, begin = found.curve, found.begin
         for step, metrics in curve:
@@ -76,7 +88,7 @@ def pretrain(
     for step, metrics in summarised(reported(train(learner, batches, begin), progress, kind, begin), begin=begin):
         on_metrics(step, metrics)
         curve.append((step, metrics))
-        kept.offer(learner, curve)
+        checkpoints.offer(learner, curve)
     return learner.encoder
 
 
@@ -93,7 +105,7 @@ def write_encoder(
 ) -> dict[str, float]:
     """Pretrain and write the Encoder artefact: weights, encoder.json, the tokenizer's files, curve.parquet.
 
-    What a killed call left in the folder's checkpoint is taken up.
+    What a killed call left in the folder's checkpoint is taken up; its seconds count too.
 
     The curve holds nothing that depends on the clock, so equal runs write equal bytes.
     """
@@ -103,19 +115,10 @@ def write_encoder(
         curve.append((step, metrics))
         on_metrics(step, metrics)
 
-    started = time.perf_counter()
-    encoder = pretrain(
-        objective,
-        corpus,
-        seed=seed,
-        device=device,
-        workers=workers,
-        progress=progress,
-        on_metrics=keep,
-        checkpoints=folder / CHECKPOINT,
-    )
+    checkpoints = Checkpoints(folder / CHECKPOINT)
+    encoder = _pretrain(objective, corpus, seed, device, workers, progress, keep, checkpoints)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    seconds = time.perf_counter() - started
+    seconds = checkpoints.seconds
     encoder.save(folder)
     write_curve(curve, folder / "curve.parquet")
     last = curve[-1][1]

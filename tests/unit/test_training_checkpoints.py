@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,20 @@ def test_a_run_broken_at_any_point_ends_like_an_unbroken_one(name: str, corpus: 
     assert heard == unbroken
     for key, tensor in expected.network.state_dict().items():
         assert np.array_equal(tensor.numpy(), resumed.network.state_dict()[key].numpy()), key
+
+
+def test_the_seconds_of_a_resumed_run_count_from_its_first_attempt(corpus: EncodedCorpus, tmp_path: Path) -> None:
+    def stop(step: int, metrics: Metrics, heard: list[int] = []) -> None:  # noqa: B006
+        heard.append(step)
+        time.sleep(0.4)
+        if len(heard) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        write_encoder(OBJECTIVES["skip_gram"], corpus, tmp_path, seed=3, on_metrics=stop)
+    summary = write_encoder(OBJECTIVES["skip_gram"], corpus, tmp_path, seed=3)
+    assert summary["seconds"] > 0.8  # two points were kept
+    assert summary["tokens_per_second"] < summary["tokens"] / 0.8
 
 
 def test_a_damaged_checkpoint_is_said_and_training_starts_again(
