@@ -155,6 +155,9 @@ def pretrain(
     corpus: Annotated[str, typer.Argument(help="A path of text, or the key of a corpus or an encoded corpus.")],
     objective: Annotated[str, typer.Option(help="skip_gram, cbow, fast_text or denoising_autoencoder.")] = "skip_gram",
     seed: int = 0,
+    sequences: Annotated[
+        str, typer.Option(help="Column of lists in a Parquet file or folder: train on its entities, without text.")
+    ] = "",
     settings: Set = NO_SETTINGS,
     store: Store = STORE,
     as_json: Json = False,
@@ -164,7 +167,8 @@ def pretrain(
     from sslcore.objectives.registry import Objective
 
     spec = parsed(Objective, {"kind": objective}, tuple(settings), "pretrain")
-    _step("pretraining", {"corpus": corpus, "objective": spec, "seed": seed}, store, as_json)
+    parameters = {"corpus": corpus, "objective": spec, "seed": seed, "sequences": sequences}
+    _step("pretraining", parameters, store, as_json)
 
 
 @app.command()

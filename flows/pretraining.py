@@ -11,6 +11,7 @@ from sslcore.objectives.skip_gram import SkipGram
 from tasks import inputs
 from tasks.flow_runs import HOOKS, open_flow_run
 from tasks.pretraining import pretrain
+from tasks.tokenization import encode_sequences
 from tasks.tracking import DEFAULT_EXPERIMENT
 
 
@@ -19,6 +20,7 @@ def pretraining(
     corpus: str,
     objective: Objective = SkipGram(),
     seed: Annotated[int, Field(ge=0)] = 0,
+    sequences: str = "",
 ) -> Ref:
     """Train an encoder by one self-supervised objective.
 
@@ -26,6 +28,10 @@ def pretraining(
         corpus: Key of a corpus or an encoded corpus in the store, or a path of text.
         objective: The pretext task.
         seed: The one seed every other is derived from.
+        sequences: Column of lists (products of a basket, pages of a visit) in a Parquet file or folder given as corpus:
+            its entities are trained on as they are, without text.
     """
-    open_flow_run(DEFAULT_EXPERIMENT, {"corpus": corpus, "seed": seed, **objective.model_dump(mode="json")})
-    return pretrain(objective, inputs.encoded_corpus(corpus), seed)
+    asked = {"corpus": corpus, "seed": seed, "sequences": sequences, **objective.model_dump(mode="json")}
+    open_flow_run(DEFAULT_EXPERIMENT, asked)
+    encoded = encode_sequences(corpus, sequences) if sequences else inputs.encoded_corpus(corpus)
+    return pretrain(objective, encoded, seed)

@@ -184,14 +184,16 @@ def _log_model(run_id: str, manifest: Manifest, folder: Path) -> str:
     from tasks import served_model
 
     example = served_model.example(manifest.summary)
-    output = served_model.answer(sslcore.load(folder), example)
+    model = sslcore.load(folder)
+    output = served_model.answer(model, example)
+    has_words = hasattr(getattr(model, "network", None), "word_vectors")
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         logged = mlflow.pyfunc.log_model(
             name=manifest.kind,
             python_model=served_model.__file__,
             artifacts={"model": str(folder)},
             code_paths=[str(Path(sslcore.__file__).parent)],
-            signature=infer_signature(example, output),
+            signature=infer_signature(example, output, {"nearest": 0} if has_words else None),
             input_example=example,
             pip_requirements=_requirements(),
             metadata={"sslcore.key": str(manifest.ref), "sslcore.digest": manifest.digest},

@@ -22,19 +22,26 @@ class TextModel(PythonModel):
         self.model = sslcore.load(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row per text of the column `text`."""
-        return answer(self.model, model_input)
+        """One row per text of the column `text`; params {"nearest": 10} asks an encoder of words for neighbours too."""
+        return answer(self.model, model_input, **(params or {}))
 
 
-def answer(model: Any, rows: pd.DataFrame) -> pd.DataFrame:
-    """A classifier's label and one probability per label, or an encoder's vector as a list, for each row."""
+def answer(model: Any, rows: pd.DataFrame, nearest: int = 0) -> pd.DataFrame:
+    """A classifier's label and one probability per label, or an encoder's vector as a list, for each row.
+
+    With `nearest` also so many words whose vectors lie nearest, each with its cosine: [{"word": …, "cosine": …}, …].
+    """
     texts = rows["text"].astype(str).tolist()
     if hasattr(model, "probabilities"):
         probabilities = model.probabilities(texts)
         table = pd.DataFrame(probabilities, columns=[f"probability of {label}" for label in model.labels])
         table.insert(0, "label", [model.labels[i] for i in probabilities.argmax(axis=1)])
         return table
-    return pd.DataFrame({"vector": [vector.tolist() for vector in model.encode(texts)]})
+    said = {"vector": [vector.tolist() for vector in model.encode(texts)]}
+    if nearest:
+        found = model.nearest(texts, n=nearest)
+        said["nearest"] = [[{"word": word, "cosine": cosine} for word, cosine in of_text] for of_text in found]
+    return pd.DataFrame(said)
 
 
 def example(summary: Mapping[str, Any]) -> pd.DataFrame:

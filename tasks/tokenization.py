@@ -1,4 +1,7 @@
-"""Corpus → tokenizer → encoded corpus. Imports what it needs only when there is something to make."""
+"""Corpus → tokenizer → encoded corpus; or a column of sequences → encoded corpus.
+
+Imports what it needs only when there is something to make.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +10,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from sslcore.artifacts import Ref
+from sslcore.artifacts import Ref, raw_input
+from sslcore.corpus.sources import FilesSource, find, fingerprint
 from sslcore.progress import Progress
 from sslcore.tokenization.registry import Tokenization
 from tasks import runtime
@@ -15,6 +19,8 @@ from tasks.runtime import OnMetrics
 
 TOKENIZER_VERSION = 1
 ENCODING_VERSION = 1
+SEQUENCES_VERSION = 1
+MOST_ENTITIES = 20_000_000
 
 
 @task(name="tokenize", cache_policy=NO_CACHE)
@@ -45,3 +51,20 @@ def encode(corpus: Ref, tokenizer: Ref) -> Ref:
 
     inputs = {"corpus": corpus, "tokenizer": tokenizer}
     return runtime.build("encode", "encoded_corpus", ENCODING_VERSION, {}, inputs, write)
+
+
+@task(name="encode sequences", cache_policy=NO_CACHE)
+def encode_sequences(source: str, column: str) -> Ref:
+    """Number the entities of a Parquet column of lists, and write the sequences as ids that memory-map."""
+
+    def write(folder: Path, progress: Progress, _: OnMetrics) -> Mapping[str, Any]:
+        from sslcore.tokenization import EncodedCorpus
+
+        corpus = EncodedCorpus.from_parquet(source, column, folder, vocabulary_size=MOST_ENTITIES, progress=progress)
+        return {"sequences": corpus.documents, "tokens": corpus.tokens, "entities": corpus.tokenizer.vocabulary_size}
+
+    files = fingerprint(find(FilesSource(paths=(source,), format="parquet")).files)
+    asked = {"column": column, "vocabulary_size": MOST_ENTITIES}
+    return runtime.build(
+        "encode sequences", "encoded_corpus", SEQUENCES_VERSION, asked, {"source": raw_input(files)}, write
+    )

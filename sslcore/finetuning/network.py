@@ -28,7 +28,8 @@ class ClassifierNetwork(nn.Module):
         self.encoder = encoder
         self.register_buffer("feature_mean", torch.zeros(dimensions))
         self.register_buffer("feature_spread", torch.ones(dimensions))
-        self.head = nn.utils.skip_init(nn.Linear, dimensions, classes)  # the usual start draws from a global generator
+        with torch.random.fork_rng(devices=[]):  # the usual start draws from the global generator
+            self.head = nn.Linear(dimensions, classes)
         nn.init.zeros_(self.head.weight)  # every class starts equally likely, whatever the seed
         nn.init.zeros_(self.head.bias)
 

@@ -119,13 +119,14 @@ class Encoder:
 
         Empty for a text without known words. Raises UserError for an encoder whose tokens have no vectors of their own.
         """
-        keyed = self.to_keyed_vectors()
-        return [
-            [(str(word), float(cosine)) for word, cosine in keyed.similar_by_vector(vector, topn=n)]
-            if vector.any()
-            else []
-            for vector in self.encode(texts)
-        ]
+        words = self._words()
+        directions_WD = _unit(self.network.word_vectors()[words])
+        found: list[list[tuple[str, float]]] = []
+        for vector_D in _unit(self.encode(texts)):
+            cosines_W = directions_WD @ vector_D
+            best = np.argsort(-cosines_W, kind="stable")[: n if vector_D.any() else 0]
+            found.append([(self.tokenizer.tokens[words[i]], float(cosines_W[i])) for i in best])
+        return found
 
     @classmethod
     def from_keyed_vectors(cls, keyed: "KeyedVectors", tokenization: "Tokenization | None" = None) -> "Encoder":
@@ -171,19 +172,23 @@ class Encoder:
 
         Raises UserError for an encoder whose tokens have no vectors of their own.
         """
+        trained = self._words()
+        words = [self.tokenizer.tokens[i] for i in trained]
+        keyed = self.network.empty_keyed_vectors()
+        keyed.add_vectors(words, self.network.word_vectors()[trained])
+        for i, word in zip(trained, words, strict=True):
+            keyed.set_vecattr(word, "count", int(self.tokenizer.counts[i]))
+        return keyed
+
+    def _words(self) -> np.ndarray:
+        """int64: the ids of the words that have vectors of their own. Raises UserError where no token has."""
         if not hasattr(self.network, "word_vectors"):
             raise UserError(
                 f"an encoder of kind {self.objective['kind']!r} has vectors of texts, not of words: use encode(texts), "
                 "or pretrain with a word objective such as skip_gram"
             )
-        counts = np.asarray(self.tokenizer.counts)
-        trained = np.flatnonzero(counts >= self.objective.get("minimum_count", 1))
-        trained = trained[trained >= self.tokenizer.first_word_id]
-        keyed = self.network.empty_keyed_vectors()
-        keyed.add_vectors([self.tokenizer.tokens[i] for i in trained], self.network.word_vectors()[trained])
-        for i in trained:
-            keyed.set_vecattr(self.tokenizer.tokens[i], "count", int(counts[i]))
-        return keyed
+        trained = np.flatnonzero(self.tokenizer.counts >= self.objective.get("minimum_count", 1))
+        return trained[trained >= self.tokenizer.first_word_id]
 
 
 def token_ids(tokenizer: "Tokenizer", network: Any, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +199,11 @@ def token_ids(tokenizer: "Tokenizer", network: Any, texts: Sequence[str]) -> tup
     if hasattr(network, "ids_with_unseen"):
         return network.ids_with_unseen(tokenizer, texts)
     return tokenizer.encode_batch(texts)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Each row at length 1; zeros stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def read_description(path: Path) -> dict[str, Any]:

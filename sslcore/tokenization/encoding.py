@@ -119,15 +119,41 @@ class EncodedCorpus:
         offsets, fitted = encode_text_file(
             Path(source), folder / "ids.bin", limits, threads=workers or available_cores(), progress=progress
         )
-        Tokenizer(limits, *fitted).save(folder)
+        return cls._written(folder, Tokenizer(limits, *fitted), offsets)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        source: str | Path,
+        column: str,
+        folder: str | Path,
+        *,
+        minimum_count: int = SpaceSeparated.model_fields["minimum_count"].default,
+        vocabulary_size: int = SpaceSeparated.model_fields["vocabulary_size"].default,
+        progress: Progress = silent,
+    ) -> "EncodedCorpus":
+        """The corpus, mapped from `folder`, of sequences of any entity: a Parquet column of lists, a document a row.
+
+        The entities are strings or whole numbers (users, items, products), taken to the letter: 17 is "17". `source` is
+        a file or a folder of files. Same entities, same ids as `from_token_lists`.
+        Raises UserError for a column that holds something else, and when no entity occurs `minimum_count` times.
+        """
+        from sslcore.tokenization.sequences import encode_list_column
+
+        limits = SpaceSeparated(minimum_count=minimum_count, vocabulary_size=vocabulary_size)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        offsets, fitted = encode_list_column(Path(source), column, folder / "ids.bin", limits, progress=progress)
+        return cls._written(folder, Tokenizer(limits, *fitted), offsets)
+
+    @classmethod
+    def _written(cls, folder: Path, tokenizer: Tokenizer, offsets: np.ndarray) -> "EncodedCorpus":
+        """Put the rest beside ids.bin; every document is one sentence."""
+        tokenizer.save(folder)
         for name in ("sentence_offsets.bin", "document_offsets.bin"):
             offsets.astype(OFFSET).tofile(folder / name)
-        counted = {
-            "split": "all",
-            "documents": len(offsets) - 1,
-            "sentences": len(offsets) - 1,
-            "tokens": int(offsets[-1]),
-        }
+        documents = len(offsets) - 1
+        counted = {"split": "all", "documents": documents, "sentences": documents, "tokens": int(offsets[-1])}
         (folder / "encoded.json").write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
         return cls.open(folder)
 

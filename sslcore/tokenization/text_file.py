@@ -68,17 +68,23 @@ def encode_text_file(
             f"{source} is not UTF-8: a word holds the byte 0x{error.object[error.start]:02x}. Convert it, or "
             "take it through ingestion, which detects encodings."
         ) from error
-    start = 0
-    with ids.open("r+b") as file:
-        for length, lexicon in of_pieces:
-            file.seek(4 * start)
-            replaced = numbers[lexicon][np.fromfile(file, np.int32, length)]
-            file.seek(4 * start)
-            replaced.tofile(file)
-            start += length
-            progress(0.9 + 0.1 * start / words, f"encoded {start:,} words")
+    replace_numbers(ids, [length for length, _ in of_pieces], [numbers[which] for _, which in of_pieces], progress)
     offsets = np.unique(np.concatenate([np.zeros(1, np.int64), *ends, np.array([words])]))
     return offsets, Fitted(tokens, counts, WordEngine(limits, tokens))
+
+
+def replace_numbers(file: Path, lengths: list[int], ids: list[np.ndarray], progress: Progress) -> None:
+    """In a file of int32, replace each number n of a piece by the piece's ids[n], a part at a time."""
+    total, start = sum(lengths), 0
+    with file.open("r+b") as numbers:
+        for length, of_piece in zip(lengths, ids, strict=True):
+            for part in range(0, length, PIECE):
+                numbers.seek(4 * (start + part))
+                replaced = of_piece[np.fromfile(numbers, np.int32, min(PIECE, length - part))]
+                numbers.seek(4 * (start + part))
+                replaced.tofile(numbers)
+            start += length
+            progress(0.9 + 0.1 * start / total, f"encoded {start:,} words")
 
 
 def _vocabulary(lexicons: list["Lexicon"], limits: WordTokenization) -> tuple[list[str], np.ndarray, list[np.ndarray]]:

@@ -136,6 +136,34 @@ def test_a_flipped_byte_is_found_and_the_store_says_so(job: tuple[Path, dict[str
         weights.write_bytes(content)
 
 
+def test_sequences_of_products_become_a_model_in_mlflow_that_knows_neighbours(tmp_path: Path) -> None:
+    """Products 0–19 are bought with each other, and 20–39."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    baskets = [generator.choice(20, 6, replace=False) + 20 * (i % 2) for i in range(2000)]
+    pd.DataFrame({"basket": baskets}).to_parquet(tmp_path / "baskets.parquet")
+    settings = ("--set", "subsampling=0", "--set", "epochs=10")
+    said = answer("pretrain", "baskets.parquet", "--sequences", "basket", *settings, store=tmp_path / "store")
+    assert said["tokens"] == 10 * sum(map(len, baskets))
+    program = f"""
+import json, mlflow, pandas as pd
+mlflow.set_tracking_uri("sqlite:///{tmp_path}/store/.services/mlflow/mlflow.db")
+encoders = "tags.`sslcore.kind` = 'encoder'"
+run, = mlflow.search_runs(search_all_experiments=True, filter_string=encoders, output_format="list")
+model = mlflow.pyfunc.load_model(run.data.tags["sslcore.model_uri"])
+texts = pd.DataFrame({{"text": ["3", "33"]}})
+assert list(model.predict(texts)) == ["vector"]
+print(json.dumps(model.predict(texts, params={{"nearest": 5}})["nearest"].tolist()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    of_3, of_33 = json.loads(done.stdout)
+    assert of_3[0]["word"] == "3"
+    assert of_3[0]["cosine"] == pytest.approx(1, abs=1e-5)
+    assert all(int(near["word"]) < 20 for near in of_3)
+    assert all(int(near["word"]) >= 20 for near in of_33)
+
+
 def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     documentation = Path(pd.__file__).parent.rglob("*.py")
