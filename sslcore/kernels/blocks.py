@@ -86,28 +86,19 @@ def forward(
 
 @inlined
 def backward(
-    D: int,
-    rows: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-    between: np.ndarray,
-    m: int,
-    targets: np.ndarray,
-    blocks: int,
-    E: np.ndarray,
+    D: int, rows: np.ndarray, between: np.ndarray, m: int, targets: np.ndarray, blocks: int, E: np.ndarray
 ) -> None:
-    """after = before + E Y and Y += Eᵀ X, row by row in place.
+    """X += E Y and Y += Eᵀ X, row by row in place, X being the first m `rows`.
 
-    X are the `rows`. `before` and `after` may be the same addresses as `rows`; `between` keeps what is unfinished from
-    one block of outputs to the next. The rows of `rows` must differ from each other, and so must the targets, except
-    for targets whose E is 0.
+    `between` keeps what is unfinished from one block of outputs to the next. The rows must differ from each other, and
+    so must the targets, except for targets whose E is 0.
     """
     e = address(E, 0)
     for b in range(blocks):
         t0, t1, t2 = targets[b * OUTPUTS], targets[b * OUTPUTS + 1], targets[b * OUTPUTS + 2]
         t3, t4, t5 = targets[b * OUTPUTS + 3], targets[b * OUTPUTS + 4], targets[b * OUTPUTS + 5]
-        read = before if b == 0 else between
-        write = after if b == blocks - 1 else between
+        read = rows if b == 0 else between
+        write = rows if b == blocks - 1 else between
         for d in range(0, D, LANES):
             y0, y1, y2, y3, y4, y5 = load(t0, d), load(t1, d), load(t2, d), load(t3, d), load(t4, d), load(t5, d)
             c0, c1, c2, c3, c4, c5 = y0, y1, y2, y3, y4, y5
@@ -136,6 +127,39 @@ def backward(
 
 
 @inlined
+def backward_one(D: int, x: int, moved: int, targets: np.ndarray, blocks: int, E: np.ndarray) -> None:
+    """moved = E Y and Y += Eᵀ X for one row x: what each of the rows that it was made of is to move by."""
+    e = address(E, 0)
+    for b in range(blocks):
+        t0, t1, t2 = targets[b * OUTPUTS], targets[b * OUTPUTS + 1], targets[b * OUTPUTS + 2]
+        t3, t4, t5 = targets[b * OUTPUTS + 3], targets[b * OUTPUTS + 4], targets[b * OUTPUTS + 5]
+        g0, g1, g2 = spread(e, b * LANES), spread(e, b * LANES + 1), spread(e, b * LANES + 2)
+        g3, g4, g5 = spread(e, b * LANES + 3), spread(e, b * LANES + 4), spread(e, b * LANES + 5)
+        for d in range(0, D, LANES):
+            u = load(x, d)
+            total = load(moved, d) if b > 0 else zeros()
+            y = load(t0, d)
+            total = total + g0 * y
+            store(t0, d, y + g0 * u)
+            y = load(t1, d)
+            other = g1 * y
+            store(t1, d, y + g1 * u)
+            y = load(t2, d)
+            total = total + g2 * y
+            store(t2, d, y + g2 * u)
+            y = load(t3, d)
+            other = other + g3 * y
+            store(t3, d, y + g3 * u)
+            y = load(t4, d)
+            total = total + g4 * y
+            store(t4, d, y + g4 * u)
+            y = load(t5, d)
+            other = other + g5 * y
+            store(t5, d, y + g5 * u)
+            store(moved, d, total + other)
+
+
+@inlined
 def fetch(row: int, D: int) -> None:
     """Ask for a row that will be needed soon."""
     for d in range(0, D, LINE):
@@ -143,21 +167,42 @@ def fetch(row: int, D: int) -> None:
 
 
 @inlined
-def sum_rows(rows: np.ndarray, many: np.ndarray, m: int, scale: float, total: int, D: int) -> None:
-    """total = scale Σ many * row."""
-    count, factor = address(many, 0), broadcast(np.float32(scale))
-    for d in range(0, D, LANES):
-        s = zeros()
+def sum_rows(rows: np.ndarray, m: int, scale: float, total: int, D: int) -> None:
+    """total = scale Σ row over the first m rows; a row may come twice. Four registers wide, then one."""
+    factor = broadcast(np.float32(scale))
+    wide = D // (4 * LANES) * (4 * LANES)
+    for d in range(0, wide, 4 * LANES):
+        s0 = s1 = s2 = s3 = zeros()
         for a in range(m):
-            s = s + spread(count, a) * load(rows[a], d)
-        store(total, d, factor * s)
+            row = rows[a]
+            s0, s1 = s0 + load(row, d), s1 + load(row, d + LANES)
+            s2, s3 = s2 + load(row, d + 2 * LANES), s3 + load(row, d + 3 * LANES)
+        store(total, d, factor * s0)
+        store(total, d + LANES, factor * s1)
+        store(total, d + 2 * LANES, factor * s2)
+        store(total, d + 3 * LANES, factor * s3)
+    for d in range(wide, D, LANES):
+        s0 = zeros()
+        for a in range(m):
+            s0 = s0 + load(rows[a], d)
+        store(total, d, factor * s0)
 
 
 @inlined
-def add_to_rows(rows: np.ndarray, many: np.ndarray, m: int, scale: float, added: int, D: int) -> None:
-    """Each row += scale * many * added."""
-    count, factor = address(many, 0), broadcast(np.float32(scale))
-    for d in range(0, D, LANES):
-        more = factor * load(added, d)
+def add_to_rows(rows: np.ndarray, m: int, scale: float, added: int, D: int) -> None:
+    """Each of the first m rows += scale * added, as often as it comes. Four registers wide, then one."""
+    factor = broadcast(np.float32(scale))
+    wide = D // (4 * LANES) * (4 * LANES)
+    for d in range(0, wide, 4 * LANES):
+        m0, m1 = factor * load(added, d), factor * load(added, d + LANES)
+        m2, m3 = factor * load(added, d + 2 * LANES), factor * load(added, d + 3 * LANES)
         for a in range(m):
-            store(rows[a], d, load(rows[a], d) + spread(count, a) * more)
+            row = rows[a]
+            store(row, d, load(row, d) + m0)
+            store(row, d + LANES, load(row, d + LANES) + m1)
+            store(row, d + 2 * LANES, load(row, d + 2 * LANES) + m2)
+            store(row, d + 3 * LANES, load(row, d + 3 * LANES) + m3)
+    for d in range(wide, D, LANES):
+        m0 = factor * load(added, d)
+        for a in range(m):
+            store(rows[a], d, load(rows[a], d) + m0)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, fetch, forward, sum_rows
+from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, backward_one, fetch, forward, sum_rows
 from sslcore.kernels.compilation import compiled_in_order, inlined
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.huffman import Paths
@@ -20,6 +20,7 @@ from sslcore.kernels.lanes import LANES, address, total, zeros
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = 4  # windows that share their negatives
+TOP = 64  # nodes of the Huffman tree, the most frequented, of which each thread has its own copy
 LOG_2 = 0.6931471805599453
 FLOAT_BYTES = 4
 
@@ -38,7 +39,7 @@ def padded(dimensions: int) -> int:
 
 
 @inlined
-def context_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: np.ndarray, many: np.ndarray) -> int:
+def different_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: np.ndarray, many: np.ndarray) -> int:
     """Fill rows and many with the different words around words[i] and how often each occurs; how many they are."""
     m = 0
     first = windows.first[i]
@@ -56,6 +57,15 @@ def context_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: np
                 m += 1
             many[a] += 1
     return m
+
+
+@inlined
+def context_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: np.ndarray) -> None:
+    """Fill rows with the words around words[i]."""
+    m = 0
+    for j in range(windows.first[i], windows.last[i]):
+        rows[m] = matrix + np.int64(windows.words[j]) * row_bytes
+        m += j != i
 
 
 @inlined
@@ -82,13 +92,18 @@ def path_targets(
     center: int,
     paths: Paths,
     matrix: int,
+    own: int,
+    first_own: int,
     row_bytes: int,
     nothing: int,
     targets: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
 ) -> int:
-    """Fill targets, signs and weights with the way from the root to the center; the blocks they take."""
+    """Fill targets, signs and weights with the way from the root to the center; the blocks they take.
+
+    Nodes from first_own on have their rows from `own` on.
+    """
     start = paths.offsets[center]
     length = paths.offsets[center + 1] - start
     blocks = (length + OUTPUTS - 1) // OUTPUTS
@@ -96,7 +111,9 @@ def path_targets(
         place = k // OUTPUTS * LANES + k % OUTPUTS
         targets[k], weights[place] = nothing, 0
         if k < length:
-            targets[k], weights[place] = matrix + np.int64(paths.nodes[start + k]) * row_bytes, 1
+            node = np.int64(paths.nodes[start + k])
+            targets[k] = matrix + node * row_bytes if node < first_own else own + (node - first_own) * row_bytes
+            weights[place] = 1
             signs[place] = paths.turns[start + k]
     return blocks
 
@@ -110,14 +127,16 @@ def update_windows(
     negatives: np.ndarray,
     times: np.ndarray,
     paths: Paths,
+    own: np.ndarray,
+    first_own: int,
     rate_begin: float,
     rate_end: float,
 ) -> tuple[float, int]:
     """(loss in nats, pairs) of `reference.update_windows` on the same draws; inputs, outputs float32 [*, D] in place.
 
     negatives, times [groups, K] are those of `draw_negatives`; with K = 0 and as many groups as windows, the paths are
-    taken. The loss is summed over every pair before its update: nothing is sampled, so it does not depend on how work
-    is cut.
+    taken, and own [*, D] are the rows of the nodes from first_own on. The loss is summed over every pair before its
+    update: nothing is sampled, so it does not depend on how work is cut.
     """
     n, D = len(windows.words), inputs.shape[1]
     groups, K = negatives.shape
@@ -131,23 +150,14 @@ def update_windows(
 
     scratch = np.zeros((widest + 3, D), np.float32)
     between = np.array([address(scratch, a * D) for a in range(widest)])
-    nothing, mean, moved = (
-        address(scratch, widest * D),
-        address(scratch, (widest + 1) * D),
-        address(scratch, (widest + 2) * D),
-    )
+    nothing, moved = address(scratch, widest * D), address(scratch, (widest + 1) * D)
+    together = np.array([address(scratch, (widest + 2) * D)])
     E = np.zeros((widest, all_blocks * LANES), np.float32)
-    rows, many = np.zeros(widest, np.int64), np.zeros(widest, np.float32)
-    mean_row, nothing_row, moved_row, once = (
-        np.array([mean]),
-        np.array([nothing]),
-        np.array([moved]),
-        np.ones(1, np.float32),
-    )
+    rows, many, once = np.zeros(widest, np.int64), np.zeros(widest, np.float32), np.ones(1, np.float32)
     targets = np.full(all_blocks * OUTPUTS, nothing)
     signs, weights = np.full(all_blocks * LANES, -1, np.float32), np.zeros(all_blocks * LANES, np.float32)
     signs[0], weights[0] = 1, 1
-    input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
+    input_matrix, output_matrix, own_matrix = address(inputs, 0), address(outputs, 0), address(own, 0)
 
     bits, pairs = 0.0, 0
     for g in range(groups):
@@ -160,27 +170,29 @@ def update_windows(
                 fetch(output_matrix + np.int64(windows.words[i + 1]) * row_bytes, D)
             if i + widest // 2 + 2 < n:  # what the widest window two words on takes in
                 fetch(input_matrix + np.int64(windows.words[i + widest // 2 + 2]) * row_bytes, D)
-            m = context_rows(windows, i, input_matrix, row_bytes, rows, many)
-            if m == 0:
-                continue
             center, contexts = windows.words[i], windows.last[i] - windows.first[i] - 1
+            if contexts == 0:
+                continue
             blocks = all_blocks
             if K > 0:
                 negative_targets(center, negatives[g], times[g], output_matrix, row_bytes, nothing, targets, weights)
             else:
-                blocks = path_targets(center, paths, output_matrix, row_bytes, nothing, targets, signs, weights)
+                blocks = path_targets(
+                    center, paths, output_matrix, own_matrix, first_own, row_bytes, nothing, targets, signs, weights
+                )
             rate = rate_begin + (rate_end - rate_begin) * i / n
             if kind == SKIP_GRAM:
-                X, before, after, count, x = rows, rows, rows, many, m
+                m = different_rows(windows, i, input_matrix, row_bytes, rows, many)
+                found = found + forward(D, rows, many, m, targets, blocks, signs, weights, rate, E)
+                backward(D, rows, between, m, targets, blocks, E)
                 pairs += contexts
             else:
-                X, before, after, count, x = mean_row, nothing_row, moved_row, once, 1
+                context_rows(windows, i, input_matrix, row_bytes, rows)
+                sum_rows(rows, contexts, 1 / contexts if kind == CBOW_MEAN else 1.0, together[0], D)
+                found = found + forward(D, together, once, 1, targets, blocks, signs, weights, rate, E)
+                backward_one(D, together[0], moved, targets, blocks, E)
+                add_to_rows(rows, contexts, 1 / contexts if kind == CBOW_SUM else 1.0, moved, D)
                 pairs += 1
-                sum_rows(rows, many, m, 1 / contexts if kind == CBOW_MEAN else 1.0, mean, D)
-            found = found + forward(D, X, count, x, targets, blocks, signs, weights, rate, E)
-            backward(D, X, before, after, between, x, targets, blocks, E)
-            if kind != SKIP_GRAM:
-                add_to_rows(rows, many, m, 1 / contexts if kind == CBOW_SUM else 1.0, moved, D)
         bits += total(found)
     scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
     return -bits * LOG_2, pairs
@@ -194,15 +206,28 @@ def train_stretch(
     keep: np.ndarray,
     window: int,
     output: Output,
+    threads: int,
     seed: int,
     inputs: np.ndarray,
     outputs: np.ndarray,
     rate_begin: float,
     rate_end: float,
 ) -> tuple[float, int]:
-    """Draw the windows of a stretch of text and update with them: (loss in nats, pairs)."""
+    """Draw the windows of a stretch of text and update with them: (loss in nats, pairs).
+
+    Every path goes through the top of the tree. Several `threads` that wrote the same rows would wait for each other at
+    each; so each takes its own copy of the top for the stretch, and what it changed counts by its share of the threads.
+    """
     windows, state = draw_windows(ids, boundaries, keep, window, np.uint64(seed))
     n = len(windows.words)
     groups = (n + SHARING - 1) // SHARING if output.negatives > 0 else n
     negatives, times = draw_negatives(output.noise, groups, output.negatives, state)
-    return update_windows(kind, inputs, outputs, windows, negatives, times, output.paths, rate_begin, rate_end)
+    nodes = output.paths.inner
+    first_own = max(0, nodes - TOP) if threads > 1 else nodes
+    before = outputs[first_own:nodes].copy()
+    own = before.copy()
+    loss, pairs = update_windows(
+        kind, inputs, outputs, windows, negatives, times, output.paths, own, first_own, rate_begin, rate_end
+    )
+    outputs[first_own:nodes] += (own - before) / np.float32(threads)
+    return loss, pairs

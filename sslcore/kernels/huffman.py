@@ -17,9 +17,10 @@ class Paths(NamedTuple):
     offsets: np.ndarray  # int64 [V + 1]
     nodes: np.ndarray  # int32 [Σ lengths]: rows of the output matrix, the root is the last
     turns: np.ndarray  # float32 [Σ lengths]: +1 or -1, the sign of the dot product that leads on
+    inner: int  # nodes there are; the later a node, the more words lie under it
 
 
-NO_PATHS = Paths(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+NO_PATHS = Paths(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), 0)
 
 
 def huffman_paths(counts: np.ndarray) -> Paths:
@@ -30,7 +31,8 @@ def huffman_paths(counts: np.ndarray) -> Paths:
     present = np.flatnonzero(counts > 0)
     order = present[np.argsort(counts[present], kind="stable")]
     parents, turns = _tree(counts[order])
-    return Paths(*_paths(order, parents, turns, len(counts)))
+    offsets, nodes, signs = _paths(order, parents, turns, len(counts))
+    return Paths(offsets, nodes, signs, len(order) - 1)
 
 
 @compiled

@@ -14,6 +14,7 @@ Nothing here checks bounds. Compile with `compiled_in_order`: `sigmoid` rounds b
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import extending
 from numba.core import types
@@ -22,6 +23,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import lower_builtin, models, register_model
 
 LANES = 8
+CACHE_LINE = 64  # bytes
 intrinsic: Any = extending.intrinsic  # what it makes is called without the first argument, which its type does not say
 _FLOAT, _INT, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
@@ -177,6 +179,16 @@ _LOG2 = (0.252508299, -0.284405332, 0.284484182, -0.357703166, 0.481026499, -0.7
 
 # -- memory ------------------------------------------------------------------------------------------------------------
 # Addresses are int64, so that rows of different arrays may meet in one product. The array must outlive its address.
+
+
+def aligned_zeros(rows: int, columns: int) -> np.ndarray:
+    """float32 [rows, columns] that begins at a cache line: eight numbers of a row never lie across two.
+
+    NumPy begins 16 bytes off, which made CBOW a quarter slower.
+    """
+    room = np.zeros(rows * columns + CACHE_LINE // 4, np.float32)
+    start = -room.ctypes.data % CACHE_LINE // 4
+    return room[start : start + rows * columns].reshape(rows, columns)
 
 
 @intrinsic

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, fetch, forward, sum_rows
+from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward_one, fetch, forward, sum_rows
 from sslcore.kernels.compilation import compiled, compiled_in_order
-from sslcore.kernels.cpu import FLOAT_BYTES, LOG_2, context_rows
+from sslcore.kernels.cpu import FLOAT_BYTES, LOG_2, different_rows
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.lanes import LANES, address, total, zeros
 
@@ -123,16 +123,11 @@ def update_subword_windows(
         largest = max(largest, int(bags.offsets[windows.words[i] + 1] - bags.offsets[windows.words[i]]))
     all_blocks = (widest + K + OUTPUTS - 1) // OUTPUTS
 
-    scratch = np.zeros((4, D), np.float32)
-    nothing, mean, moved, between = (
-        address(scratch, 0),
-        address(scratch, D),
-        address(scratch, 2 * D),
-        address(scratch, 3 * D),
-    )
+    scratch = np.zeros((3, D), np.float32)
+    nothing, moved = address(scratch, 0), address(scratch, D)
+    together = np.array([address(scratch, 2 * D)])
     E = np.zeros((1, all_blocks * LANES), np.float32)
-    X, before, after, kept = np.array([mean]), np.array([nothing]), np.array([moved]), np.array([between])
-    once, ones = np.ones(1, np.float32), np.ones(largest, np.float32)
+    once = np.ones(1, np.float32)
     rows = np.zeros(largest, np.int64)
     targets, many = np.zeros(all_blocks * OUTPUTS, np.int64), np.zeros(all_blocks * OUTPUTS, np.float32)
     signs, weights = np.zeros(all_blocks * LANES, np.float32), np.zeros(all_blocks * LANES, np.float32)
@@ -146,7 +141,7 @@ def update_subword_windows(
                 fetch(output_matrix + np.int64(negatives[i + 1, k]) * row_bytes, D)
             for r in range(bags.offsets[next_word], bags.offsets[next_word + 1]):
                 fetch(input_matrix + np.int64(bags.rows[r]) * row_bytes, D)
-        m = context_rows(windows, i, output_matrix, row_bytes, targets, many)
+        m = different_rows(windows, i, output_matrix, row_bytes, targets, many)
         if m == 0:
             continue
         contexts = windows.last[i] - windows.first[i] - 1
@@ -171,10 +166,10 @@ def update_subword_windows(
         for r in range(size):
             rows[r] = input_matrix + np.int64(bags.rows[bags.offsets[center] + r]) * row_bytes
         rate = rate_begin + (rate_end - rate_begin) * i / n
-        sum_rows(rows, ones, size, 1 / size, mean, D)
-        bits += total(zeros() + forward(D, X, once, 1, targets, blocks, signs, weights, rate, E))
-        backward(D, X, before, after, kept, 1, targets, blocks, E)
-        add_to_rows(rows, ones, size, 1.0, moved, D)
+        sum_rows(rows, size, 1 / size, together[0], D)
+        bits += total(zeros() + forward(D, together, once, 1, targets, blocks, signs, weights, rate, E))
+        backward_one(D, together[0], moved, targets, blocks, E)
+        add_to_rows(rows, size, 1.0, moved, D)
         pairs += contexts
     scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
     return -bits * LOG_2, pairs

@@ -70,10 +70,11 @@ class FastText(WordObjective):
         self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int
     ) -> "KernelLearner":
         from sslcore.kernels import cpu, reference, subwords
+        from sslcore.kernels.lanes import aligned_zeros
 
         network, counts = encoder.network, self.counts(encoder.tokenizer)
-        inputs = np.zeros((len(network.vectors), cpu.padded(self.dimensions)), np.float32)
-        outputs = np.zeros((len(counts), inputs.shape[1]), np.float32)
+        inputs = aligned_zeros(len(network.vectors), cpu.padded(self.dimensions))
+        outputs = aligned_zeros(len(counts), cpu.padded(self.dimensions))
         keep = reference.keep_probabilities(counts, self.subsampling)
         noise = self.kernel_output(counts).noise
 

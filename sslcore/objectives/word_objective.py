@@ -142,6 +142,10 @@ class WordObjective(BaseModel):
                 yield Stretches(stretches, tokens, done / total, (done + tokens) / total)
                 done += tokens
 
+    def threads(self, workers: int) -> int:
+        """How many train at once."""
+        return 1 if self.deterministic else workers
+
     def kernel_output(self, counts: np.ndarray) -> "Output":
         """What the kernel tells the words apart from."""
         from sslcore.kernels import draws, huffman, reference
@@ -171,7 +175,7 @@ class WordObjective(BaseModel):
         from sslcore.training.learner import KernelLearner
         from sslcore.training.schedules import constant, linear_decay
 
-        threads = 1 if self.deterministic else workers
+        threads = self.threads(workers)
         pool = ThreadPoolExecutor(threads) if threads > 1 else None
         vectors = encoder.network.vectors
         inputs[:, : self.dimensions] = vectors.detach().cpu().numpy()
@@ -200,18 +204,18 @@ class WordObjective(BaseModel):
 def window_learner(objective: WordObjective, model: int, encoder: "Encoder", workers: int) -> "KernelLearner":
     """The learner of skip-gram and CBOW: one kernel, `model` says which (kernels/cpu.py)."""
     from sslcore.kernels import cpu, reference
+    from sslcore.kernels.lanes import aligned_zeros
 
     counts = objective.counts(encoder.tokenizer)
-    inputs = np.zeros((len(counts), cpu.padded(objective.dimensions)), dtype=np.float32)
-    outputs = np.zeros_like(inputs)
+    inputs, outputs = (aligned_zeros(len(counts), cpu.padded(objective.dimensions)) for _ in range(2))
     keep = reference.keep_probabilities(counts, objective.subsampling)
-    output = objective.kernel_output(counts)
+    output, threads = objective.kernel_output(counts), objective.threads(workers)
 
     def train_stretch(stretch: Stretch, *matrices_and_rates: Any) -> tuple[float, int]:
         ids = np.ascontiguousarray(stretch.ids)
         seed = np.uint64(stretch.seed)
         return cpu.train_stretch(
-            model, ids, stretch.boundaries, keep, objective.window, output, seed, *matrices_and_rates
+            model, ids, stretch.boundaries, keep, objective.window, output, threads, seed, *matrices_and_rates
         )
 
     return objective.kernel_learner(encoder, train_stretch, inputs, outputs, workers)

@@ -57,9 +57,12 @@ def test_the_kernel_makes_the_updates_of_the_reference(model: str, output: str, 
     slow_loss, slow_pairs = reference.update_windows(
         update, slow_in, slow_out, *windows[:3], negatives if K else paths, 0.05, 0.01
     )
+    own = fast_out[3 : paths.inner].copy()  # the top of the tree, as each of several threads has it
     fast_loss, fast_pairs = cpu.update_windows(
-        kind, fast_in, fast_out, windows, negatives, times, paths if not K else huffman.NO_PATHS, 0.05, 0.01
+        kind, fast_in, fast_out, windows, negatives, times, paths if not K else huffman.NO_PATHS, own, 3, 0.05, 0.01
     )
+    if not K:
+        fast_out[3 : paths.inner] = own
     assert fast_pairs == slow_pairs
     assert fast_loss == pytest.approx(slow_loss, rel=1e-4)
     np.testing.assert_allclose(fast_in[:, :dimensions], slow_in, atol=2e-4)
@@ -74,7 +77,9 @@ def test_the_loss_of_very_unlikely_pairs_does_not_underflow() -> None:
     slow, _ = reference.update_windows(
         reference.update_skip_gram, inputs.astype(float), outputs.astype(float), *windows[:3], negatives, 0.0, 0.0
     )
-    fast, _ = cpu.update_windows(cpu.SKIP_GRAM, inputs, outputs, windows, negatives, times, huffman.NO_PATHS, 0.0, 0.0)
+    fast, _ = cpu.update_windows(
+        cpu.SKIP_GRAM, inputs, outputs, windows, negatives, times, huffman.NO_PATHS, outputs[:0], 0, 0.0, 0.0
+    )
     assert fast == pytest.approx(slow, rel=1e-5)
 
 
