@@ -158,6 +158,9 @@ def pretrain(
     sequences: Annotated[
         str, typer.Option(help="Column of lists in a Parquet file or folder: train on its entities, without text.")
     ] = "",
+    continuing: Annotated[
+        str, typer.Option(help="Key of an encoder to go on from with this text; new words join its vocabulary.")
+    ] = "",
     settings: Set = NO_SETTINGS,
     store: Store = STORE,
     as_json: Json = False,
@@ -167,7 +170,7 @@ def pretrain(
     from sslcore.objectives.registry import Objective
 
     spec = parsed(Objective, {"kind": objective}, tuple(settings), "pretrain")
-    parameters = {"corpus": corpus, "objective": spec, "seed": seed, "sequences": sequences}
+    parameters = {"corpus": corpus, "objective": spec, "seed": seed, "sequences": sequences, "continuing": continuing}
     _step("pretraining", parameters, store, as_json)
 
 

@@ -21,6 +21,7 @@ def pretraining(
     objective: Objective = SkipGram(),
     seed: Annotated[int, Field(ge=0)] = 0,
     sequences: str = "",
+    continuing: str = "",
 ) -> Ref:
     """Train an encoder by one self-supervised objective.
 
@@ -30,8 +31,12 @@ def pretraining(
         seed: The one seed every other is derived from.
         sequences: Column of lists (products of a basket, pages of a visit) in a Parquet file or folder given as corpus:
             its entities are trained on as they are, without text.
+        continuing: Key of an encoder from which training goes on with this text; new words join its vocabulary.
     """
-    asked = {"corpus": corpus, "seed": seed, "sequences": sequences, **objective.model_dump(mode="json")}
-    open_flow_run(DEFAULT_EXPERIMENT, asked)
-    encoded = encode_sequences(corpus, sequences) if sequences else inputs.encoded_corpus(corpus)
-    return pretrain(objective, encoded, seed)
+    asked = {"corpus": corpus, "seed": seed, "sequences": sequences, "continuing": continuing}
+    open_flow_run(DEFAULT_EXPERIMENT, {**asked, **objective.model_dump(mode="json")})
+    earlier = inputs.encoder(continuing) if continuing else None
+    encoded = (
+        encode_sequences(corpus, sequences, earlier) if sequences else inputs.encoded_corpus(corpus, growing=earlier)
+    )
+    return pretrain(objective, encoded, seed, earlier)

@@ -25,13 +25,21 @@ def corpus(source: str, text: str = "", label: str = "") -> Ref:
     return _of_kind(found, "corpus")
 
 
-def encoded_corpus(source: str, text: str = "", label: str = "") -> Ref:
-    """The encoded corpus of that key, or made from the corpus of that key or path."""
+def encoded_corpus(source: str, text: str = "", label: str = "", growing: Ref | None = None) -> Ref:
+    """The encoded corpus of that key, or made from the corpus of that key or path.
+
+    With a `growing` encoder it is in that one's vocabulary and the new words.
+    """
     found = _artefact(source)
     if found is not None and found.kind == "encoded_corpus":
         return found
     made_from = corpus(source, text, label)
-    return encode(made_from, tokenize(Words(), made_from))
+    return encode(made_from, tokenize(Words(), made_from, growing))
+
+
+def encoder(key: str) -> Ref:
+    """The encoder of that key."""
+    return _of_kind(runtime.current().store.resolve(key), "encoder")
 
 
 def encoders(source: str, text: str, label: str, seed: int) -> tuple[Ref, dict[str, Ref]]:

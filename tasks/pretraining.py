@@ -18,10 +18,11 @@ VERSION = 2  # 2: negatives shared by windows far apart, all threads by default
 
 
 @task(name="pretrain", task_run_name="pretrain {objective.kind}", cache_policy=NO_CACHE)
-def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
-    """Train an encoder, its metrics in MLflow as they come."""
+def pretrain(objective: Objective, encoded: Ref, seed: int, continuing: Ref | None = None) -> Ref:
+    """Train an encoder, its metrics in MLflow as they come; from where another one ended, if that is given."""
 
     def write(folder: Path, progress: Progress, on_metrics: OnMetrics) -> Mapping[str, Any]:
+        from sslcore.models.encoder import Encoder
         from sslcore.tokenization import EncodedCorpus
         from sslcore.training.pretraining import write_encoder
 
@@ -36,6 +37,7 @@ def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
                 workers=here.workers,
                 progress=progress,
                 on_metrics=on_metrics,
+                continuing=Encoder.load(here.store.path(continuing)) if continuing else None,
             )
 
     return runtime.build(
@@ -43,7 +45,7 @@ def pretrain(objective: Objective, encoded: Ref, seed: int) -> Ref:
         "encoder",
         VERSION,
         {**objective.model_dump(mode="json"), "seed": seed},
-        {"encoded_corpus": encoded},
+        {"encoded_corpus": encoded, "continuing": continuing} if continuing else {"encoded_corpus": encoded},
         write,
         figures=curve_figures,
     )

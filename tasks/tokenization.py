@@ -24,17 +24,20 @@ MOST_ENTITIES = 20_000_000
 
 
 @task(name="tokenize", cache_policy=NO_CACHE)
-def tokenize(spec: Tokenization, corpus: Ref) -> Ref:
-    """Fit the tokenizer on the training split."""
+def tokenize(spec: Tokenization, corpus: Ref, growing: Ref | None = None) -> Ref:
+    """Fit the tokenizer on the training split; or let the one of the `growing` encoder take in its new words."""
 
     def write(folder: Path, progress: Progress, _: OnMetrics) -> Mapping[str, Any]:
         from sslcore.corpus.shards import Corpus
-        from sslcore.tokenization import write_tokenizer
+        from sslcore.tokenization import Tokenizer, write_tokenizer
 
-        return write_tokenizer(spec, Corpus.open(runtime.current().store.path(corpus)), folder, progress=progress)
+        store = runtime.current().store
+        earlier = Tokenizer.load(store.path(growing)) if growing else None
+        return write_tokenizer(spec, Corpus.open(store.path(corpus)), folder, growing=earlier, progress=progress)
 
-    asked = spec.model_dump(mode="json")
-    return runtime.build("tokenize", "tokenizer", TOKENIZER_VERSION, asked, {"corpus": corpus}, write)
+    asked = {} if growing else spec.model_dump(mode="json")
+    inputs = {"corpus": corpus, "growing": growing} if growing else {"corpus": corpus}
+    return runtime.build("tokenize", "tokenizer", TOKENIZER_VERSION, asked, inputs, write)
 
 
 @task(name="encode", cache_policy=NO_CACHE)
@@ -54,17 +57,23 @@ def encode(corpus: Ref, tokenizer: Ref) -> Ref:
 
 
 @task(name="encode sequences", cache_policy=NO_CACHE)
-def encode_sequences(source: str, column: str) -> Ref:
+def encode_sequences(source: str, column: str, growing: Ref | None = None) -> Ref:
     """Number the entities of a Parquet column of lists, and write the sequences as ids that memory-map."""
 
     def write(folder: Path, progress: Progress, _: OnMetrics) -> Mapping[str, Any]:
-        from sslcore.tokenization import EncodedCorpus
+        from sslcore.tokenization import EncodedCorpus, Tokenizer
 
-        corpus = EncodedCorpus.from_parquet(source, column, folder, vocabulary_size=MOST_ENTITIES, progress=progress)
+        corpus = EncodedCorpus.from_parquet(
+            source,
+            column,
+            folder,
+            vocabulary_size=MOST_ENTITIES,
+            growing=Tokenizer.load(runtime.current().store.path(growing)) if growing else None,
+            progress=progress,
+        )
         return {"sequences": corpus.documents, "tokens": corpus.tokens, "entities": corpus.tokenizer.vocabulary_size}
 
-    files = fingerprint(find(FilesSource(paths=(source,), format="parquet")).files)
+    raw = raw_input(fingerprint(find(FilesSource(paths=(source,), format="parquet")).files))
     asked = {"column": column, "vocabulary_size": MOST_ENTITIES}
-    return runtime.build(
-        "encode sequences", "encoded_corpus", SEQUENCES_VERSION, asked, {"source": raw_input(files)}, write
-    )
+    inputs = {"source": raw, "growing": growing} if growing else {"source": raw}
+    return runtime.build("encode sequences", "encoded_corpus", SEQUENCES_VERSION, asked, inputs, write)

@@ -19,6 +19,7 @@ class WordVectors(torch.nn.Module):
     """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for no known word."""
 
     weights: torch.Tensor
+    outputs: torch.Tensor | None  # float32 [V, dimensions], where training may go on from
 
     def __init__(self, pooling_weights: np.ndarray, dimensions: int, *, unit: bool = False) -> None:
         super().__init__()
@@ -26,6 +27,11 @@ class WordVectors(torch.nn.Module):
         self.unit = unit
         self.vectors = torch.nn.Parameter(torch.empty(len(pooling_weights), dimensions))
         self.register_buffer("weights", torch.from_numpy(pooling_weights.astype(np.float32)))
+        self.register_buffer("outputs", None)
+
+    def keep_outputs(self, vocabulary: int, *, persistent: bool = True) -> None:
+        """Make room for the output vectors, which start at zero; `persistent` ones are saved with the rest."""
+        self.register_buffer("outputs", torch.zeros(vocabulary, self.dimensions), persistent=persistent)
 
     def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
         totals_B1 = bag_totals(self.weights[ids_N], offsets_B)

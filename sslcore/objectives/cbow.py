@@ -4,7 +4,7 @@ Mikolov, Chen, Corrado, Dean 2013a, "Efficient Estimation of Word Representation
 as in skip-gram.
 
 Wants: text in order, ten million words or more: it sees each window once where skip-gram sees every pair.
-Requires: nothing else; whatever the device, it trains on the CPU.
+Requires: nothing else. Trains on the CPU; with noise words on a GPU too, if that is the device.
 Relation: skip-gram's faster sister.
 """
 
@@ -37,4 +37,4 @@ class CBOW(WordObjective):
     ) -> "KernelLearner":
         from sslcore.kernels.cpu import CBOW_MEAN, CBOW_SUM
 
-        return window_learner(self, CBOW_MEAN if self.context == "mean" else CBOW_SUM, encoder, workers)
+        return window_learner(self, CBOW_MEAN if self.context == "mean" else CBOW_SUM, encoder, device, workers)

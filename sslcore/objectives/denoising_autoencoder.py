@@ -81,6 +81,17 @@ class DenoisingAutoencoder(BaseModel):
 
         return BagEncoder(sif_weights(word_counts(tokenizer)), self.dimensions, generator)
 
+    def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
+        """The encoder's weights go on, the decoder starts again."""
+        if earlier.tokenizer.tokens != encoder.tokenizer.tokens or earlier.objective["kind"] != self.kind:
+            raise UserError(
+                f"denoising_autoencoder cannot go on from {earlier!r}: it goes on from one of its own kind, on a "
+                "corpus encoded with that encoder's tokenizer as it is; its vocabulary does not grow"
+            )
+        if earlier.dimensions != self.dimensions:
+            raise UserError(f"dimensions is {self.dimensions}, but {earlier!r} is to go on: give the same")
+        encoder.network.load_state_dict(earlier.network.state_dict())
+
     def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Bags]:
         """Documents in a new order each epoch; those without a known word are left out."""
         offsets, first = np.asarray(corpus.document_offsets), corpus.tokenizer.first_word_id

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
+from sslcore.errors import UserError
 from sslcore.models.word_weights import sif_weights
 from sslcore.objectives.word_objective import Stretch, WordObjective
 
@@ -59,12 +60,31 @@ class FastText(WordObjective):
         weights = sif_weights(counts) if self.pooling == "sif" else (counts > 0).astype(np.float32)
         space = NgramSpace(self.shortest_ngram, self.longest_ngram, self.buckets)
         network = SubwordVectors(counts, weights, self.dimensions, space, tokenizer.tokens)
+        if self.continuable:
+            network.keep_outputs(len(counts))
         bound = 1 / self.dimensions  # as fastText
         with torch.no_grad():
             network.vectors.uniform_(-bound, bound, generator=generator)
             # A word begins as the mean of its bag: words alike in form begin alike.
             network.vectors.copy_(torch.from_numpy(put_together(network.vectors.numpy(), network.bags)))
         return network
+
+    def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
+        """The n-grams go on too; a new word begins as the mean of those it has."""
+        import torch
+
+        from sslcore.kernels.subwords import put_together
+
+        network, before = encoder.network, earlier.network
+        if getattr(before, "space", None) != network.space:
+            raise UserError(
+                f"fast_text cannot go on from {earlier!r}: give a FastText encoder with the same n-grams and buckets"
+            )
+        _, here, there = np.intersect1d(network.used, before.used, assume_unique=True, return_indices=True)
+        with torch.no_grad():
+            network.vectors[network.vocabulary + here] = before.vectors[before.vocabulary + there].cpu()
+            network.vectors.copy_(torch.from_numpy(put_together(network.vectors.numpy(), network.bags)))
+        super().take_up(encoder, earlier)
 
     def learner(
         self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int

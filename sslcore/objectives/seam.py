@@ -32,6 +32,9 @@ class ObjectiveSeam(Protocol):
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "torch.nn.Module":
         """A new encoder network with random weights; what else it needs to encode comes from the tokenizer."""
 
+    def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
+        """Begin where an earlier encoder ended. Raises UserError where this one cannot."""
+
     def batches(self, corpus: "EncodedCorpus", generator: "np.random.Generator") -> Iterator[Batch]:
         """The whole run, every epoch of it."""
 

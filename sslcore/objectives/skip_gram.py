@@ -4,7 +4,8 @@ Mikolov, Chen, Corrado, Dean 2013a, "Efficient Estimation of Word Representation
 the outputs of Mikolov, Sutskever, Chen, Corrado, Dean 2013b, "Distributed Representations of Words and Phrases and
 their Compositionality": negative sampling (equation 4) or hierarchical softmax (section 2.1).
 
-Wants: text in order, a million words or more. Requires: nothing else; whatever the device, it trains on the CPU.
+Wants: text in order, a million words or more.
+Requires: nothing else. Trains on the CPU; with noise words on a GPU too, if that is the device.
 Relation: the baseline for the other objectives; its vectors are static, one a word. CBOW is faster and a little worse
 on rare words.
 """
@@ -34,4 +35,4 @@ class SkipGram(WordObjective):
     ) -> "KernelLearner":
         from sslcore.kernels.cpu import SKIP_GRAM
 
-        return window_learner(self, SKIP_GRAM, encoder, workers)
+        return window_learner(self, SKIP_GRAM, encoder, device, workers)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STRETCH = 8192  # tokens drawn and trained by one call of the kernel; a document is cut at its end
 STRETCHES = 32  # in a batch, for threads to share: they wait for each other at its end
+ROW_MULTIPLE = 16  # float32: a row on the GPU begins at a cache line
 FINAL_RATE = 1e-4  # word2vec.c's floor, as a share of the learning rate
 
 
@@ -88,6 +89,11 @@ class WordObjective(BaseModel):
         description="Vector of a text: mean of its words' vectors; SIF: frequent words count less; unit: mean of the "
         "vectors brought to length 1.",
     )
+    continuable: bool = Field(
+        default=False,
+        description="Keep the output vectors too, so that training can go on with more text as if it had never ended; "
+        "the model's file is then twice as large.",
+    )
     deterministic: bool = Field(
         default=False,
         description="Same seed, same bytes: one thread trains. Otherwise all threads train at once (Hogwild), about "
@@ -119,10 +125,51 @@ class WordObjective(BaseModel):
         counts = self.counts(tokenizer)
         weights = sif_weights(counts) if self.pooling == "sif" else (counts > 0).astype(np.float32)
         network = WordVectors(weights, self.dimensions, unit=self.pooling == "unit")
+        if self.continuable:
+            network.keep_outputs(len(counts))
         bound = 0.5 / self.dimensions  # as word2vec.c
         with torch.no_grad():
             network.vectors.uniform_(-bound, bound, generator=generator)
         return network
+
+    def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
+        """Give the words that both know the vectors that the earlier one learned.
+
+        Output vectors go on where the earlier encoder kept them (`continuable`) and both sample noise words; else they
+        start again, as do all the turns of a Huffman tree, which is another one once counts have changed.
+        """
+        import torch
+
+        old, new = self.shared_words(encoder, earlier)
+        with torch.no_grad():
+            encoder.network.vectors[new] = earlier.network.vectors[old].cpu()
+            outputs = getattr(earlier.network, "outputs", None)
+            if outputs is not None and self.output == earlier.objective["output"] == "negative_sampling":
+                encoder.network.keep_outputs(encoder.tokenizer.vocabulary_size, persistent=self.continuable)
+                encoder.network.outputs[new] = outputs[old].cpu()
+
+    def shared_words(self, encoder: "Encoder", earlier: "Encoder") -> tuple["torch.Tensor", "torch.Tensor"]:
+        """int64: the ids, there and here, of the words that both know. Raises UserError where they cannot go on."""
+        import torch
+
+        if not hasattr(earlier.network, "word_vectors") or earlier.dimensions != self.dimensions:
+            raise UserError(
+                f"{self.kind} with {self.dimensions} dimensions cannot go on from {earlier!r}: give an encoder of "
+                "words of the same kind and dimensions"
+            )
+        here = encoder.tokenizer.ids
+        known = [
+            (old, here[token])
+            for old, token in enumerate(earlier.tokenizer.tokens)
+            if token in here and old >= earlier.tokenizer.first_word_id
+        ]
+        if not known:
+            raise UserError(
+                "the corpus and the encoder to go on from have no word in common; encode the corpus with "
+                "growing=encoder.tokenizer"
+            )
+        ids = torch.tensor(known, dtype=torch.int64)
+        return ids[:, 0], ids[:, 1]
 
     def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Stretches]:
         """Consecutive text in batches of STRETCHES × STRETCH tokens; the order of batches is shuffled in each epoch."""
@@ -172,13 +219,8 @@ class WordObjective(BaseModel):
         """
         import torch
 
-        from sslcore.training.learner import KernelLearner
-        from sslcore.training.schedules import constant, linear_decay
-
         threads = self.threads(workers)
         pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        vectors = encoder.network.vectors
-        inputs[:, : self.dimensions] = vectors.detach().cpu().numpy()
 
         def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
             fall = (rate_end - rate_begin) / len(batch.stretches)
@@ -191,18 +233,44 @@ class WordObjective(BaseModel):
             pairs = sum(n for _, n in results)
             return {"loss": sum(loss for loss, _ in results) / max(1, pairs)}
 
+        return self.learner_of(encoder, update, torch.from_numpy(inputs), torch.from_numpy(outputs), finished)
+
+    def learner_of(
+        self,
+        encoder: "Encoder",
+        update: Callable[[Stretches, float, float], "Metrics"],
+        inputs: "torch.Tensor",
+        outputs: "torch.Tensor",
+        finished: Callable[[], np.ndarray] | None = None,
+    ) -> "KernelLearner":
+        """The learner whose matrices, on any device, start as the network's and come back to it."""
+        import torch
+
+        from sslcore.training.learner import KernelLearner
+        from sslcore.training.schedules import constant, linear_decay
+
+        vectors, kept, D = encoder.network.vectors, encoder.network.outputs, self.dimensions
+        inputs[:, :D] = vectors.detach()
+        if kept is not None:
+            outputs[:, :D] = kept
+
         def export() -> None:
-            table = finished() if finished else inputs
             with torch.no_grad():
-                vectors.copy_(torch.from_numpy(table[:, : self.dimensions]))
+                vectors.copy_(torch.from_numpy(finished())[:, :D] if finished else inputs[:, :D])
+                if kept is not None:
+                    kept.copy_(outputs[:, :D])
 
         rate = self.learning_rate
         schedule = constant(rate) if self.schedule == "constant" else linear_decay(rate, rate * FINAL_RATE)
         return KernelLearner(encoder, update, export, schedule, {"inputs": inputs, "outputs": outputs})
 
 
-def window_learner(objective: WordObjective, model: int, encoder: "Encoder", workers: int) -> "KernelLearner":
+def window_learner(
+    objective: WordObjective, model: int, encoder: "Encoder", device: str, workers: int
+) -> "KernelLearner":
     """The learner of skip-gram and CBOW: one kernel, `model` says which (kernels/cpu.py)."""
+    if device != "cpu" and objective.output == "negative_sampling" and not objective.deterministic:
+        return gpu_learner(objective, model, encoder, device)
     from sslcore.kernels import cpu, reference
     from sslcore.kernels.lanes import aligned_zeros
 
@@ -219,6 +287,35 @@ def window_learner(objective: WordObjective, model: int, encoder: "Encoder", wor
         )
 
     return objective.kernel_learner(encoder, train_stretch, inputs, outputs, workers)
+
+
+def gpu_learner(objective: WordObjective, model: int, encoder: "Encoder", device: str) -> "KernelLearner":
+    """The same on a GPU: a batch is its token ids, everything else happens there (kernels/gpu.py)."""
+    import torch
+
+    from sslcore.kernels import draws, gpu, reference
+
+    counts = objective.counts(encoder.tokenizer)
+    width = -(-objective.dimensions // ROW_MULTIPLE) * ROW_MULTIPLE
+    inputs, outputs = (torch.zeros(len(counts), width, device=device) for _ in range(2))
+    keep = torch.from_numpy(reference.keep_probabilities(counts, objective.subsampling)).float().to(device)
+    noise = gpu.Noise.of(draws.alias_table(reference.noise_distribution(counts, objective.noise_exponent)), device)
+    generator = torch.Generator(device)
+
+    def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
+        generator.manual_seed(batch.stretches[0].seed)
+        ids = torch.from_numpy(np.concatenate([stretch.ids for stretch in batch.stretches])).to(device)
+        starts = np.cumsum([0, *(len(stretch.ids) for stretch in batch.stretches[:-1])])
+        ends = [stretch.boundaries[1:] + start for stretch, start in zip(batch.stretches, starts, strict=True)]
+        boundaries = torch.from_numpy(np.concatenate(ends)).to(device)
+        windows = gpu.draw_windows(ids, boundaries, keep, objective.window, generator)
+        negatives, times = gpu.draw_negatives(noise, gpu.groups_of(windows), objective.negatives, generator)
+        loss = gpu.update_windows(
+            model, inputs, outputs, windows, negatives, times, rate_begin, rate_end, widest=2 * objective.window + 1
+        )
+        return {"loss": float(loss / gpu.pairs(model, windows).clamp_min(1))}
+
+    return objective.learner_of(encoder, update, inputs, outputs)
 
 
 def documents_between(offsets: np.ndarray, start: int, end: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from sslcore.tokenization.encoding import EncodedCorpus, encode_corpus
 from sslcore.tokenization.registry import TOKENIZATION, Tokenization
-from sslcore.tokenization.tokenizer import Tokenizer, fit_tokenizer
+from sslcore.tokenization.tokenizer import Tokenizer, fit_tokenizer, grow_tokenizer
 from sslcore.tokenization.writing import write_tokenizer
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "Tokenizer",
     "encode_corpus",
     "fit_tokenizer",
+    "grow_tokenizer",
     "write_tokenizer",
 ]

@@ -18,10 +18,11 @@ import numpy as np
 
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
+from sslcore.tokenization.registry import OfWords
 from sslcore.tokenization.space_separated import SpaceSeparated
 from sslcore.tokenization.text_file import encode_text_file
 from sslcore.tokenization.token_lists import encode_token_lists
-from sslcore.tokenization.tokenizer import Tokenizer
+from sslcore.tokenization.tokenizer import Tokenizer, growing_specification
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,13 +67,7 @@ class EncodedCorpus:
             raise UserError(
                 f"{folder} holds no encoded corpus: encoded.json is missing. Give a folder written by encode_corpus."
             )
-        said = json.loads((folder / "encoded.json").read_text("utf-8"))
-        return cls(
-            _map(folder / "ids.bin", ID, said["tokens"]),
-            _map(folder / "sentence_offsets.bin", OFFSET, said["sentences"] + 1),
-            _map(folder / "document_offsets.bin", OFFSET, said["documents"] + 1),
-            Tokenizer.load(folder),
-        )
+        return cls._mapped(folder, Tokenizer.load(folder))
 
     @classmethod
     def from_token_lists(
@@ -81,16 +76,18 @@ class EncodedCorpus:
         *,
         minimum_count: int = SpaceSeparated.model_fields["minimum_count"].default,
         vocabulary_size: int = SpaceSeparated.model_fields["vocabulary_size"].default,
+        growing: Tokenizer | None = None,
     ) -> "EncodedCorpus":
         """The corpus, in memory, of documents that are lists of tokens already; each is one sentence.
 
         The tokens are taken to the letter (words, products, users) and the lists are read once, so a generator
-        serves. The tokenizer cuts at spaces: encode(" ".join(tokens)) gives the ids of a list.
+        serves. The tokenizer cuts at spaces: encode(" ".join(tokens)) gives the ids of a list. With `growing` it is
+        that one, with its ids, and the new words behind: `pretrain(…, continuing=encoder)` goes on with them.
         Raises UserError for no lists, a str in place of a list, a token that is no str or empty, and when no token
         occurs `minimum_count` times.
         """
-        limits = SpaceSeparated(minimum_count=minimum_count, vocabulary_size=vocabulary_size)
-        ids, offsets, fitted = encode_token_lists(lists, limits)
+        limits = _limits(minimum_count, vocabulary_size, growing)
+        ids, offsets, fitted = encode_token_lists(lists, limits, growing)
         return cls(ids, offsets, offsets, Tokenizer(limits, *fitted))
 
     @classmethod
@@ -101,6 +98,7 @@ class EncodedCorpus:
         *,
         minimum_count: int = SpaceSeparated.model_fields["minimum_count"].default,
         vocabulary_size: int = SpaceSeparated.model_fields["vocabulary_size"].default,
+        growing: Tokenizer | None = None,
         workers: int | None = None,
         progress: Progress = silent,
     ) -> "EncodedCorpus":
@@ -113,11 +111,11 @@ class EncodedCorpus:
         """
         from sslcore.training.devices import available_cores
 
-        limits = SpaceSeparated(minimum_count=minimum_count, vocabulary_size=vocabulary_size)
+        limits = _limits(minimum_count, vocabulary_size, growing)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         offsets, fitted = encode_text_file(
-            Path(source), folder / "ids.bin", limits, threads=workers or available_cores(), progress=progress
+            Path(source), folder / "ids.bin", limits, growing, threads=workers or available_cores(), progress=progress
         )
         return cls._written(folder, Tokenizer(limits, *fitted), offsets)
 
@@ -130,6 +128,7 @@ class EncodedCorpus:
         *,
         minimum_count: int = SpaceSeparated.model_fields["minimum_count"].default,
         vocabulary_size: int = SpaceSeparated.model_fields["vocabulary_size"].default,
+        growing: Tokenizer | None = None,
         progress: Progress = silent,
     ) -> "EncodedCorpus":
         """The corpus, mapped from `folder`, of sequences of any entity: a Parquet column of lists, a document a row.
@@ -140,10 +139,12 @@ class EncodedCorpus:
         """
         from sslcore.tokenization.sequences import encode_list_column
 
-        limits = SpaceSeparated(minimum_count=minimum_count, vocabulary_size=vocabulary_size)
+        limits = _limits(minimum_count, vocabulary_size, growing)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        offsets, fitted = encode_list_column(Path(source), column, folder / "ids.bin", limits, progress=progress)
+        offsets, fitted = encode_list_column(
+            Path(source), column, folder / "ids.bin", limits, growing, progress=progress
+        )
         return cls._written(folder, Tokenizer(limits, *fitted), offsets)
 
     @classmethod
@@ -155,7 +156,25 @@ class EncodedCorpus:
         documents = len(offsets) - 1
         counted = {"split": "all", "documents": documents, "sentences": documents, "tokens": int(offsets[-1])}
         (folder / "encoded.json").write_text(json.dumps(counted, indent=1) + "\n", "utf-8")
-        return cls.open(folder)
+        return cls._mapped(folder, tokenizer)
+
+    @classmethod
+    def _mapped(cls, folder: Path, tokenizer: Tokenizer) -> "EncodedCorpus":
+        said = json.loads((folder / "encoded.json").read_text("utf-8"))
+        return cls(
+            _map(folder / "ids.bin", ID, said["tokens"]),
+            _map(folder / "sentence_offsets.bin", OFFSET, said["sentences"] + 1),
+            _map(folder / "document_offsets.bin", OFFSET, said["documents"] + 1),
+            tokenizer,
+        )
+
+
+def _limits(minimum_count: int, vocabulary_size: int, growing: Tokenizer | None) -> OfWords:
+    limits = {"minimum_count": minimum_count, "vocabulary_size": vocabulary_size}
+    if growing is None:
+        return SpaceSeparated(**limits)
+    specification = growing_specification(growing)
+    return type(specification).model_validate({**specification.model_dump(), **limits})
 
 
 def encode_corpus(

@@ -11,7 +11,8 @@ from sslcore.tokenization.unigram import Unigram
 from sslcore.tokenization.word_piece import WordPiece
 from sslcore.tokenization.words import Words
 
-Tokenization = Annotated[Words | JiebaWords | SpaceSeparated | BPE | WordPiece | Unigram, Field(discriminator="kind")]
+OfWords = Words | JiebaWords | SpaceSeparated
+Tokenization = Annotated[OfWords | BPE | WordPiece | Unigram, Field(discriminator="kind")]
 
 TOKENIZATION: TypeAdapter[Tokenization] = TypeAdapter(Tokenization)
 """Validates a mapping or JSON into a member of the union."""

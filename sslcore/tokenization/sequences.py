@@ -21,11 +21,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset
 
+    from sslcore.tokenization.tokenizer import Tokenizer
+
 BATCH_ROWS = 65_536
 
 
 def encode_list_column(
-    source: Path, column: str, ids: Path, limits: WordTokenization, *, progress: Progress
+    source: Path,
+    column: str,
+    ids: Path,
+    limits: WordTokenization,
+    growing: "Tokenizer | None" = None,
+    *,
+    progress: Progress,
 ) -> tuple[np.ndarray, Fitted]:
     """Write the id of every entity to the file `ids` (int32); where sequences begin, int64[S + 1], and the entities.
 
@@ -50,8 +58,8 @@ def encode_list_column(
             progress(0.9 * done / rows, f"counted {entities:,} entities")
     if entities == 0:
         raise UserError(f"column {column!r} of {source} holds no entities, only empty lists: nothing to encode")
-    tokens, counts, numbers = choose_vocabulary(lexicon, limits)
-    replace_numbers(ids, [entities], [numbers], progress)
+    tokens, counts, numbers = choose_vocabulary(lexicon, limits, growing)
+    replace_numbers(ids, [entities], [numbers], threads=1, progress=progress)
     offsets = np.unique(np.concatenate([np.zeros(1, np.int64), *ends]))
     return offsets, Fitted(tokens, counts, WordEngine(limits, tokens))
 

@@ -22,6 +22,7 @@ from sslcore.tokenization.word_family import WordEngine, WordTokenization, choos
 
 if TYPE_CHECKING:
     from sslcore.tokenization.lexicon import Lexicon
+    from sslcore.tokenization.tokenizer import Tokenizer
 
 PIECE = 4 << 20  # bytes
 LONGEST_LOOK = 1 << 16  # how far from its end the last space of a piece is looked for
@@ -38,7 +39,13 @@ class Numbered(NamedTuple):
 
 
 def encode_text_file(
-    source: Path, ids: Path, limits: WordTokenization, *, threads: int, progress: Progress
+    source: Path,
+    ids: Path,
+    limits: WordTokenization,
+    growing: "Tokenizer | None" = None,
+    *,
+    threads: int,
+    progress: Progress,
 ) -> tuple[np.ndarray, Fitted]:
     """Write the ids of every word to the file `ids` (int32); where the documents begin, int64[D + 1], and the words.
 
@@ -62,46 +69,55 @@ def encode_text_file(
     if words == 0:
         raise UserError(f"{source} holds no words, only spaces and empty lines: nothing to encode")
     try:
-        tokens, counts, numbers = _vocabulary(lexicons, limits)
+        tokens, counts, numbers = _vocabulary(lexicons, limits, growing)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{source} is not UTF-8: a word holds the byte 0x{error.object[error.start]:02x}. Convert it, or "
             "take it through ingestion, which detects encodings."
         ) from error
-    replace_numbers(ids, [length for length, _ in of_pieces], [numbers[which] for _, which in of_pieces], progress)
+    lengths, of_lexicons = [length for length, _ in of_pieces], [numbers[which] for _, which in of_pieces]
+    replace_numbers(ids, lengths, of_lexicons, threads=threads, progress=progress)
     offsets = np.unique(np.concatenate([np.zeros(1, np.int64), *ends, np.array([words])]))
     return offsets, Fitted(tokens, counts, WordEngine(limits, tokens))
 
 
-def replace_numbers(file: Path, lengths: list[int], ids: list[np.ndarray], progress: Progress) -> None:
+def replace_numbers(file: Path, lengths: list[int], ids: list[np.ndarray], *, threads: int, progress: Progress) -> None:
     """In a file of int32, replace each number n of a piece by the piece's ids[n], a part at a time."""
-    total, start = sum(lengths), 0
-    with file.open("r+b") as numbers:
-        for length, of_piece in zip(lengths, ids, strict=True):
-            for part in range(0, length, PIECE):
-                numbers.seek(4 * (start + part))
-                replaced = of_piece[np.fromfile(numbers, np.int32, min(PIECE, length - part))]
-                numbers.seek(4 * (start + part))
-                replaced.tofile(numbers)
-            start += length
-            progress(0.9 + 0.1 * start / total, f"encoded {start:,} words")
+    total = sum(lengths)
+    numbers = np.memmap(file, np.int32, "r+")
+    starts = np.cumsum([0, *lengths])
+
+    def replace(part: tuple[int, int, np.ndarray]) -> int:
+        start, stop, of_piece = part
+        numbers[start:stop] = of_piece[numbers[start:stop]]
+        return stop
+
+    parts = [
+        (at, min(at + PIECE, stop), of_piece)
+        for start, stop, of_piece in zip(starts[:-1].tolist(), starts[1:].tolist(), ids, strict=True)
+        for at in range(start, stop, PIECE)
+    ]
+    with ThreadPoolExecutor(threads) as pool:
+        for stop in pool.map(replace, parts):
+            progress(0.9 + 0.1 * stop / total, f"encoded {stop:,} words")
 
 
-def _vocabulary(lexicons: list["Lexicon"], limits: WordTokenization) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
+def _vocabulary(
+    lexicons: list["Lexicon"], limits: WordTokenization, growing: "Tokenizer | None"
+) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
     """Tokens and counts by id, and for each lexicon the id of each of its numbers."""
     everything = lexicons[0]
     ours = [np.arange(everything.size, dtype=np.int32), *(everything.merge(other) for other in lexicons[1:])]
-    tokens, counts, ids = choose_vocabulary(everything, limits)
+    tokens, counts, ids = choose_vocabulary(everything, limits, growing)
     return tokens, counts, [ids[numbers] for numbers in ours]
 
 
 def _numbered(source: Path, lexicons: list["Lexicon"]) -> Iterator[Numbered]:
     """The words of the file in its order, piece by piece; each lexicon has a thread of its own."""
 
-    def number(piece: bytes, which: int) -> Numbered:
-        data = np.frombuffer(piece, np.uint8)
-        ids, line_ends = np.empty(len(data) // 2 + 1, np.int32), np.empty(piece.count(b"\n"), np.int64)
-        words, lines = lexicons[which].read(data, ids, line_ends)
+    def number(piece: np.ndarray, which: int) -> Numbered:
+        ids, line_ends = np.empty(len(piece) // 2 + 1, np.int32), np.empty(np.count_nonzero(piece == 10), np.int64)
+        words, lines = lexicons[which].read(piece, ids, line_ends)
         return Numbered(ids[:words], line_ends[:lines], which, len(piece))
 
     with contextlib.ExitStack() as stack:
@@ -116,19 +132,20 @@ def _numbered(source: Path, lexicons: list["Lexicon"]) -> Iterator[Numbered]:
             yield waiting.popleft().result()
 
 
-def _pieces(source: Path) -> Iterator[bytes]:
-    """The bytes of the file, cut behind spaces."""
-    rest = b""
-    with source.open("rb") as file:
-        while read := file.read(PIECE):
-            piece = rest + read
-            spaces = np.flatnonzero(SPACES[np.frombuffer(piece, np.uint8)[-LONGEST_LOOK:]])
-            cut = len(piece) - min(len(piece), LONGEST_LOOK) + int(spaces[-1]) + 1 if len(spaces) else 0
-            if cut:
-                yield piece[:cut]
-            rest = piece[cut:]
-    if rest:
-        yield rest
+def _pieces(source: Path) -> Iterator[np.ndarray]:
+    """The bytes of the file, mapped, cut behind spaces."""
+    data = np.memmap(source, np.uint8, "r")
+    begin, look = 0, PIECE
+    while begin < len(data):
+        end = min(begin + look, len(data))
+        if end < len(data):
+            spaces = np.flatnonzero(SPACES[data[max(begin, end - LONGEST_LOOK) : end]])
+            if not len(spaces):  # a word that is longer than a piece
+                look *= 2
+                continue
+            end = max(begin, end - LONGEST_LOOK) + int(spaces[-1]) + 1
+        yield data[begin:end]
+        begin, look = end, PIECE
 
 
 def _size(source: Path) -> int:

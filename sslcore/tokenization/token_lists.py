@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +11,15 @@ from sslcore.tokenization.engine import UNKNOWN_ID, Fitted
 from sslcore.tokenization.segments import Segments, utf8
 from sslcore.tokenization.word_family import WordEngine, WordTokenization, choose_vocabulary
 
+if TYPE_CHECKING:
+    from sslcore.tokenization.tokenizer import Tokenizer
+
 BATCH_TOKENS = 1_000_000
 
 
-def encode_token_lists(lists: Iterable[list[str]], limits: WordTokenization) -> tuple[np.ndarray, np.ndarray, Fitted]:
+def encode_token_lists(
+    lists: Iterable[list[str]], limits: WordTokenization, growing: "Tokenizer | None" = None
+) -> tuple[np.ndarray, np.ndarray, Fitted]:
     """The ids of all tokens, int32[N], where each list's begin, int64[L + 1], and the vocabulary they make."""
     from sslcore.tokenization.lexicon import Lexicon
 
@@ -49,7 +55,7 @@ def encode_token_lists(lists: Iterable[list[str]], limits: WordTokenization) -> 
         raise UserError("there are no token lists: the iterable is empty (a generator that was used up already?)")
     if not any(lengths):
         raise UserError(f"all {len(lengths)} token lists are empty; there is nothing to learn from")
-    tokens, counts, ids = choose_vocabulary(lexicon, limits)
+    tokens, counts, ids = choose_vocabulary(lexicon, limits, growing)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return ids[np.concatenate(numbers)], offsets, Fitted(tokens, counts, WordEngine(limits, tokens))
 

@@ -19,7 +19,8 @@ from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
 from sslcore.tokenization.batching import batched
 from sslcore.tokenization.engine import PADDING_ID, SPECIAL_TOKENS, UNKNOWN_ID, Encoded, Engine
-from sslcore.tokenization.registry import TOKENIZATION, Tokenization
+from sslcore.tokenization.registry import TOKENIZATION, OfWords, Tokenization
+from sslcore.tokenization.word_family import WordTokenization
 
 if TYPE_CHECKING:
     import tokenizers
@@ -151,3 +152,25 @@ def fit_tokenizer(specification: Tokenization, texts: Iterable[str], *, progress
         raise UserError(f"expected texts, got one {type(texts).__name__}; write [text]")
     tokens, counts, engine = specification.fit(texts, progress)
     return Tokenizer(specification, tokens, counts, engine)
+
+
+def grow_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], *, progress: Progress = silent) -> Tokenizer:
+    """The tokenizer with the new words of `texts` behind those it has, for training that goes on with more text.
+
+    Tokens and ids stay, counts go on; a new word must occur `minimum_count` times in `texts`, and `vocabulary_size`
+    holds for all of them. Raises UserError for a tokenizer of pieces of words: a new text changes no piece.
+    """
+    specification = growing_specification(tokenizer)
+    if isinstance(texts, str | bytes):
+        raise UserError(f"expected texts, got one {type(texts).__name__}; write [text]")
+    return Tokenizer(specification, *specification.fit(texts, progress, tokenizer))
+
+
+def growing_specification(tokenizer: Tokenizer) -> OfWords:
+    """How a vocabulary that may grow was made. Raises UserError for one of pieces of words."""
+    if not isinstance(tokenizer.specification, WordTokenization):
+        raise UserError(
+            f"a vocabulary of {tokenizer.specification.kind} cannot grow: it is pieces of words, and writes every new "
+            "word with those it has. Go on without growing."
+        )
+    return tokenizer.specification

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sslcore.tokenization.lexicon import Lexicon
     from sslcore.tokenization.segments import Segments
+    from sslcore.tokenization.tokenizer import Tokenizer
 
 
 class WordTokenization(BaseModel):
@@ -43,7 +44,8 @@ class WordTokenization(BaseModel):
         """The Hugging Face normalizer and pre-tokenizer that find the same words."""
         raise NotImplementedError
 
-    def fit(self, texts: Iterable[str], progress: Progress) -> Fitted:
+    def fit(self, texts: Iterable[str], progress: Progress, growing: "Tokenizer | None" = None) -> Fitted:
+        """The vocabulary of `texts`, or the `growing` one with the frequent new words of `texts` behind it."""
         from sslcore.tokenization.lexicon import Lexicon
 
         lexicon = Lexicon()
@@ -53,7 +55,7 @@ class WordTokenization(BaseModel):
             lexicon.add(self.segment(batch))
             done += len(batch)
             progress(done / total if total else 0.0, f"counted {lexicon.size:,} different words")
-        tokens, counts, _ = choose_vocabulary(lexicon, self)
+        tokens, counts, _ = choose_vocabulary(lexicon, self, growing)
         return Fitted(tokens, counts, WordEngine(self, tokens))
 
     def restore(self, tokens: list[str], file: Path) -> Engine:
@@ -91,11 +93,14 @@ class WordEngine:
         return tokenizer
 
 
-def choose_vocabulary(lexicon: "Lexicon", limits: WordTokenization) -> tuple[list[str], np.ndarray, np.ndarray]:
+def choose_vocabulary(
+    lexicon: "Lexicon", limits: WordTokenization, growing: "Tokenizer | None" = None
+) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The tokens by id, their counts, and the id of every word of the lexicon ([UNK] for those left out), int32[size].
 
     Order: special tokens, then words by count, descending, then by code points, so that equal texts in any order give
-    equal ids. Raises UserError when no word is frequent enough.
+    equal ids. A `growing` vocabulary keeps its tokens and ids, however rare they are here, and counts on; the new ones
+    come after. Raises UserError when no word is frequent enough.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -106,22 +111,25 @@ def choose_vocabulary(lexicon: "Lexicon", limits: WordTokenization) -> tuple[lis
             "there is no word to make a vocabulary of: the training texts are empty, or hold only spaces and "
             "punctuation. Check the text column and the filters (dropped.parquet says what was left out and why)."
         )
+    earlier = growing.tokens if growing is not None else list(SPECIAL_TOKENS)
     table = pa.table({"word": words, "count": counts, "number": np.arange(len(words))})
-    table = table.sort_by([("count", "descending"), ("word", "ascending")])
-    special = pc.is_in(table["word"], pa.array(SPECIAL_TOKENS, pa.large_string()))
-    kept = table.filter(pc.and_(pc.greater_equal(table["count"], limits.minimum_count), pc.invert(special)))
-    kept = kept.slice(0, limits.vocabulary_size - len(SPECIAL_TOKENS))
-    if len(kept) == 0:
-        word, count = table["word"][0].as_py(), table["count"][0].as_py()
+    known = pc.index_in(words, pa.array(earlier, pa.large_string()))
+    kept = table.filter(pc.and_(pc.greater_equal(table["count"], limits.minimum_count), known.is_null()))
+    kept = kept.sort_by([("count", "descending"), ("word", "ascending")])
+    kept = kept.slice(0, max(0, limits.vocabulary_size - len(earlier)))
+    if len(kept) == 0 and growing is None:
+        most = table.sort_by([("count", "descending"), ("word", "ascending")])
+        word, count = most["word"][0].as_py(), most["count"][0].as_py()
         raise UserError(
             f"no word occurs {limits.minimum_count} times (minimum_count): the most frequent of {len(words)}, "
             f"{word[:40]!r}, occurs {count} {'time' if count == 1 else 'times'}. Lower minimum_count or give more text."
         )
-    ids = np.full(len(words), UNKNOWN_ID, np.int32)
-    ids[kept["number"].to_numpy()] = np.arange(len(kept), dtype=np.int32) + len(SPECIAL_TOKENS)
-    for number, token in zip(
-        table.filter(special)["number"].to_pylist(), table.filter(special)["word"].to_pylist(), strict=True
-    ):
-        ids[number] = SPECIAL_TOKENS.index(token)
-    tokens = [*SPECIAL_TOKENS, *kept["word"].to_pylist()]
-    return tokens, np.concatenate([np.zeros(len(SPECIAL_TOKENS), np.int64), kept["count"].to_numpy()]), ids
+    ids = pc.fill_null(known, UNKNOWN_ID).to_numpy().astype(np.int32)
+    ids[kept["number"].to_numpy()] = np.arange(len(kept), dtype=np.int32) + len(earlier)
+    counted = np.zeros(len(earlier), np.int64)
+    if growing is not None:
+        met = np.flatnonzero(known.is_valid())
+        counted[ids[met]] = counts[met]
+        counted[: len(SPECIAL_TOKENS)] = 0
+        counted += growing.counts
+    return [*earlier, *kept["word"].to_pylist()], np.concatenate([counted, kept["count"].to_numpy()]), ids

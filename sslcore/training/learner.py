@@ -122,7 +122,7 @@ class KernelLearner:
         update: Callable[[Any, float, float], Metrics],
         export: Callable[[], None],
         schedule: Schedule,
-        matrices: dict[str, np.ndarray],
+        matrices: dict[str, "torch.Tensor"],
     ) -> None:
         self._encoder = encoder
         self._update = update
@@ -136,11 +136,13 @@ class KernelLearner:
         return self._encoder
 
     def state(self) -> dict[str, np.ndarray]:
-        return self._matrices
+        return {name: matrix.cpu().numpy() for name, matrix in self._matrices.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
+        import torch
+
         for name, matrix in self._matrices.items():
-            matrix[:] = state[name]
+            matrix.copy_(torch.from_numpy(state[name]))
 
     def update(self, batch: Batch) -> Metrics:
         rate_begin, rate_end = self._schedule(batch.begin), self._schedule(batch.end)

@@ -40,16 +40,20 @@ def pretrain(
     progress: Progress = silent,
     on_metrics: OnMetrics = ignore,
     checkpoints: Path | None = None,
+    continuing: "Encoder | None" = None,
 ) -> "Encoder":
     """An encoder trained by `objective` on an encoded corpus, or on token lists (each a document).
 
     `on_metrics` receives (step, metrics) at most 200 times, evenly over the run. `workers` is threads (default: all
     cores). A folder for `checkpoints` keeps the state of the run: the same call goes on from there after a kill, and
-    tells `on_metrics` again what it had said before.
+    tells `on_metrics` again what it had said before. With `continuing` it begins where that encoder ended, on a corpus
+    encoded with growing=encoder.tokenizer; the learning rate is the objective's, so give a lower one.
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """
-    return _pretrain(objective, corpus, seed, device, workers, progress, on_metrics, Checkpoints(checkpoints))
+    return _pretrain(
+        objective, corpus, seed, device, workers, progress, on_metrics, Checkpoints(checkpoints), continuing
+    )
 
 
 def _pretrain(
@@ -61,6 +65,7 @@ def _pretrain(
     progress: Progress,
     on_metrics: OnMetrics,
     checkpoints: Checkpoints,
+    continuing: "Encoder | None",
 ) -> "Encoder":
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
@@ -76,6 +81,8 @@ def _pretrain(
     kind = objective.kind
     network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
     encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
+    if continuing is not None:
+        objective.take_up(encoder, continuing)
     progress(0.0, f"{kind}: preparing (a first run on a machine compiles for some seconds)")
     learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
     batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
@@ -102,6 +109,7 @@ def write_encoder(
     workers: int | None = None,
     progress: Progress = silent,
     on_metrics: OnMetrics = ignore,
+    continuing: "Encoder | None" = None,
 ) -> dict[str, float]:
     """Pretrain and write the Encoder artefact: weights, encoder.json, the tokenizer's files, curve.parquet.
 
@@ -116,7 +124,7 @@ def write_encoder(
         on_metrics(step, metrics)
 
     checkpoints = Checkpoints(folder / CHECKPOINT)
-    encoder = _pretrain(objective, corpus, seed, device, workers, progress, keep, checkpoints)
+    encoder = _pretrain(objective, corpus, seed, device, workers, progress, keep, checkpoints, continuing)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     seconds = checkpoints.seconds
     encoder.save(folder)
