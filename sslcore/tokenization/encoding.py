@@ -18,6 +18,7 @@ import numpy as np
 
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
+from sslcore.tokenization.engine import Fitted
 from sslcore.tokenization.registry import OfWords
 from sslcore.tokenization.space_separated import SpaceSeparated
 from sslcore.tokenization.text_file import encode_text_file
@@ -114,10 +115,22 @@ class EncodedCorpus:
         limits = _limits(minimum_count, vocabulary_size, growing)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        offsets, fitted = encode_text_file(
-            Path(source), folder / "ids.bin", limits, growing, threads=workers or available_cores(), progress=progress
+        made: list[Tokenizer] = []
+
+        def keep(fitted: Fitted) -> None:
+            made.append(Tokenizer(limits, *fitted))
+            made[0].save(folder)
+
+        offsets = encode_text_file(
+            Path(source),
+            folder / "ids.bin",
+            limits,
+            growing,
+            meanwhile=keep,
+            threads=workers or available_cores(),
+            progress=progress,
         )
-        return cls._written(folder, Tokenizer(limits, *fitted), offsets)
+        return cls._written(folder, made[0], offsets)
 
     @classmethod
     def from_parquet(
@@ -145,12 +158,13 @@ class EncodedCorpus:
         offsets, fitted = encode_list_column(
             Path(source), column, folder / "ids.bin", limits, growing, progress=progress
         )
-        return cls._written(folder, Tokenizer(limits, *fitted), offsets)
+        tokenizer = Tokenizer(limits, *fitted)
+        tokenizer.save(folder)
+        return cls._written(folder, tokenizer, offsets)
 
     @classmethod
     def _written(cls, folder: Path, tokenizer: Tokenizer, offsets: np.ndarray) -> "EncodedCorpus":
-        """Put the rest beside ids.bin; every document is one sentence."""
-        tokenizer.save(folder)
+        """Put the rest beside ids.bin and the tokenizer; every document is one sentence."""
         for name in ("sentence_offsets.bin", "document_offsets.bin"):
             offsets.astype(OFFSET).tofile(folder / name)
         documents = len(offsets) - 1

@@ -1,7 +1,10 @@
 """Words to numbers and back, compiled: an open-addressing hash table over UTF-8 bytes, exact.
 
-Counting or looking up a word costs some 40 ns, a different word 30 bytes and its own. Memory grows with
+Counting or looking up a word costs some 40 ns, a different word 40 bytes and its own. Memory grows with
 the number of different words (Heaps: a square root of the text), never with the text.
+
+What is known of a word stands in one record of 32 bytes, half a cache line: its first eight bytes as a number (all
+there is to compare for most), where its bytes begin, how many they are, and how often it was seen.
 """
 
 from typing import Any
@@ -15,6 +18,7 @@ from numba.core import types
 from sslcore.tokenization.segments import Segments
 
 EMPTY = -1
+HEAD, BEGIN, LENGTH, COUNT = range(4)  # columns of a record
 _intrinsic: Any = extending.intrinsic  # its functions are called without the first argument, unknown to its type
 SEED = np.uint64(0xCBF29CE484222325)
 
@@ -25,10 +29,8 @@ class Lexicon:
     def __init__(self) -> None:
         self.size = 0
         self._slots = np.full(1 << 12, EMPTY, np.int32)  # hash → number
-        self._hashes = np.empty(1 << 11, np.uint64)
-        self._counts = np.zeros(1 << 11, np.int64)
-        self._bounds = np.zeros((1 << 11) + 1, np.int64)
-        self._data = np.empty(1 << 15, np.uint8)
+        self._records = _records(1 << 11)
+        self._data = np.zeros(1 << 15, np.uint8)
 
     @classmethod
     def of(cls, words: list[str]) -> "Lexicon":
@@ -46,9 +48,7 @@ class Lexicon:
         data, bounds = segments.data, segments.bounds
         done = 0
         while True:
-            done, self.size = _add(
-                data, bounds, done, self._slots, self._hashes, self._counts, self._bounds, self._data, self.size
-            )
+            done, self.size = _add(data, bounds, done, self._slots, self._records, self._data, self.size)
             if done == len(bounds) - 1:
                 return
             self._grow(int(bounds[done + 1] - bounds[done]))
@@ -56,15 +56,15 @@ class Lexicon:
     def read(self, data: np.ndarray, ids: np.ndarray, line_ends: np.ndarray) -> tuple[int, int]:
         """Count the words of a piece of text that stand between ASCII spaces, and number them.
 
-        data uint8, ending at a space or at the end of the text; ids int32 and line_ends int64, both at least half as
-        long as data and one more, receive the number of every word and how many words stand before each line's end.
-        Returns how many words and lines there were.
+        data uint8, ending at a space or at the end of the text; ids int32, at least half as long as data and one more,
+        and line_ends int64, as long as data, receive the number of every word and how many words stand before the end
+        of each line. Returns how many words and lines there were.
         """
         at, words, lines = 0, 0, 0
         while True:
             at, words, lines, self.size, wanted = _read(
                 data, at, words, lines, ids, line_ends,
-                self._slots, self._hashes, self._counts, self._bounds, self._data, self.size,
+                self._slots, self._records, self._data, self.size,
             )  # fmt: skip
             if at == len(data):
                 return words, lines
@@ -74,50 +74,51 @@ class Lexicon:
         """Count every word of the other as often as it did; our number of each, int32[other.size]."""
         numbers, done = np.empty(other.size, np.int32), 0
         while True:
-            done, self.size = _merge(
-                other._hashes, other._counts, other._bounds, other._data, done, numbers,
-                self._slots, self._hashes, self._counts, self._bounds, self._data, self.size,
-            )  # fmt: skip
+            done, self.size, wanted = _merge(
+                other._records, other._data, done, numbers, self._slots, self._records, self._data, self.size
+            )
             if done == other.size:
                 return numbers
-            self._grow(int(other._bounds[done + 1] - other._bounds[done]))
+            self._grow(wanted)
 
     def look_up(self, segments: Segments, unknown: int) -> np.ndarray:
         """The number of every word, int32[W]; `unknown` for those never seen."""
         ids = np.empty(len(segments.bounds) - 1, np.int32)
-        _look_up(
-            segments.data, segments.bounds, self._slots, self._hashes, self._bounds, self._data, np.int32(unknown), ids
-        )
+        _look_up(segments.data, segments.bounds, self._slots, self._records, self._data, np.int32(unknown), ids)
         return ids
 
     def words(self) -> pa.LargeStringArray:
-        bounds = self._bounds[: self.size + 1].copy()
+        lengths = self._records[: self.size, LENGTH].astype(np.int64)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
         return pa.LargeStringArray.from_buffers(
             self.size, pa.py_buffer(bounds), pa.py_buffer(self._data[: bounds[-1]].copy())
         )
 
     def counts(self) -> np.ndarray:
         """How often each word was added, int64[size]."""
-        return self._counts[: self.size].copy()
+        return self._records[: self.size, COUNT].astype(np.int64)
 
     def _grow(self, bytes_wanted: int) -> None:
         """Make room for as many words again, and for one of `bytes_wanted` bytes."""
         if self.size * 2 >= len(self._slots):
             self._slots = np.full(2 * len(self._slots), EMPTY, np.int32)
-            _place(self._slots, self._hashes, self.size)
-            room = len(self._slots) // 2
-            self._hashes = _longer(self._hashes, room)
-            self._counts = _longer(self._counts, room)
-            self._bounds = _longer(self._bounds, room + 1)
-        used = int(self._bounds[self.size])
+            longer = _records(len(self._slots) // 2)
+            longer[: self.size] = self._records[: self.size]
+            self._records = longer
+            _place(self._slots, self._records, self._data, self.size)
+        last = self._records[self.size - 1]
+        used = int(last[BEGIN] + last[LENGTH]) if self.size else 0
         if used + bytes_wanted > len(self._data):
-            self._data = _longer(self._data, max(2 * len(self._data), used + bytes_wanted))
+            longer_data = np.zeros(max(2 * len(self._data), used + bytes_wanted), np.uint8)
+            longer_data[:used] = self._data[:used]
+            self._data = longer_data
 
 
-def _longer(array: np.ndarray, length: int) -> np.ndarray:
-    longer = np.zeros(length, array.dtype)
-    longer[: len(array)] = array
-    return longer
+def _records(n: int) -> np.ndarray:
+    """Room for n records, none of which lies across two cache lines."""
+    room = np.zeros(4 * n + 8, np.uint64)
+    start = -room.ctypes.data % 64 // 8
+    return room[start : start + 4 * n].reshape(n, 4)
 
 
 @_intrinsic
@@ -169,18 +170,19 @@ def _hash(data, start, stop):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _find(data, start, stop, h, slots, hashes, bounds, words):  # type: ignore[no-untyped-def]
+def _find(data, start, stop, h, slots, records, words):  # type: ignore[no-untyped-def]
     """The slot that holds the word, or the empty one where it belongs."""
     mask = np.uint64(len(slots) - 1)
     s = h & mask
+    head, length = _chunk(data, start, stop), np.uint64(stop - start)
     while True:
         w = slots[s]
         if w == EMPTY:
             return s
-        if hashes[w] == h and bounds[w + 1] - bounds[w] == stop - start:
-            a = bounds[w] - start
+        if records[w, HEAD] == head and records[w, LENGTH] == length:
+            a = np.int64(records[w, BEGIN]) - start
             same = True
-            for at in range(start, stop, 8):
+            for at in range(start + 8, stop, 8):
                 if _chunk(words, a + at, a + stop) != _chunk(data, at, stop):
                     same = False
                     break
@@ -222,56 +224,63 @@ def _word_end(data, start):  # type: ignore[no-untyped-def]
     return at, _hash(data, start, at)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _used(records, size):  # type: ignore[no-untyped-def]
+    """Bytes of all words so far."""
+    return np.int64(records[size - 1, BEGIN] + records[size - 1, LENGTH]) if size else 0
+
+
 @njit(cache=True, nogil=True)
-def _insert(data, start, stop, h, s, slots, hashes, counts, bounds, words, size):  # type: ignore[no-untyped-def]
+def _insert(data, start, stop, s, slots, records, words, size):  # type: ignore[no-untyped-def]
     """A new word into an empty slot. Not inlined: it is rare, and arrays handed down twice cost twice the time."""
-    slots[s], hashes[size], counts[size] = size, h, 0
-    a = bounds[size]
+    slots[s] = size
+    a = _used(records, size)
     for i in range(stop - start):
         words[a + i] = data[start + i]
-    bounds[size + 1] = a + stop - start
+    records[size, HEAD], records[size, BEGIN] = _chunk(data, start, stop), a
+    records[size, LENGTH], records[size, COUNT] = stop - start, 0
 
 
 @njit(cache=True, nogil=True)
-def _add(data, segment_bounds, done, slots, hashes, counts, bounds, words, size):  # type: ignore[no-untyped-def]
+def _add(data, segment_bounds, done, slots, records, words, size):  # type: ignore[no-untyped-def]
     """Count words from `done` on, until all are counted or there is no room; returns how far it came, and the size."""
     for n in range(done, len(segment_bounds) - 1):
         start, stop = segment_bounds[n], segment_bounds[n + 1]
         h = _hash(data, start, stop)
-        s = _find(data, start, stop, h, slots, hashes, bounds, words)
+        s = _find(data, start, stop, h, slots, records, words)
         w = slots[s]
         if w == EMPTY:
-            if 2 * size >= len(slots) or bounds[size] + stop - start > len(words):
+            if 2 * size >= len(slots) or _used(records, size) + stop - start > len(words):
                 return n, size
             w = size
-            _insert(data, start, stop, h, s, slots, hashes, counts, bounds, words, size)
+            _insert(data, start, stop, s, slots, records, words, size)
             size += 1
-        counts[w] += 1
+        records[w, COUNT] += np.uint64(1)
     return len(segment_bounds) - 1, size
 
 
 @njit(cache=True, nogil=True)
-def _merge(  # type: ignore[no-untyped-def]
-    other_hashes, other_counts, other_bounds, other_words, done, numbers, slots, hashes, counts, bounds, words, size
-):
-    """The same for the words of another lexicon, which know their hashes and counts; their numbers go to `numbers`."""
+def _merge(others, other_words, done, numbers, slots, records, words, size):  # type: ignore[no-untyped-def]
+    """The same for the records of another lexicon; our numbers go to `numbers`. Says the bytes of what had no room."""
     for n in range(done, len(numbers)):
-        start, stop, h = other_bounds[n], other_bounds[n + 1], other_hashes[n]
-        s = _find(other_words, start, stop, h, slots, hashes, bounds, words)
+        start = np.int64(others[n, BEGIN])
+        stop = start + np.int64(others[n, LENGTH])
+        h = _hash(other_words, start, stop)
+        s = _find(other_words, start, stop, h, slots, records, words)
         w = slots[s]
         if w == EMPTY:
-            if 2 * size >= len(slots) or bounds[size] + stop - start > len(words):
-                return n, size
+            if 2 * size >= len(slots) or _used(records, size) + stop - start > len(words):
+                return n, size, stop - start
             w = size
-            _insert(other_words, start, stop, h, s, slots, hashes, counts, bounds, words, size)
+            _insert(other_words, start, stop, s, slots, records, words, size)
             size += 1
-        counts[w] += other_counts[n]
+        records[w, COUNT] += others[n, COUNT]
         numbers[n] = w
-    return len(numbers), size
+    return len(numbers), size, 0
 
 
 @njit(cache=True, nogil=True)
-def _read(data, at, n, lines, ids, line_ends, slots, hashes, counts, bounds, words, size):  # type: ignore[no-untyped-def]
+def _read(data, at, n, lines, ids, line_ends, slots, records, words, size):  # type: ignore[no-untyped-def]
     """One pass over the bytes: cut, hash, find and count. Stops before a new word of that many bytes without room."""
     while at < len(data):
         if _is_space(data[at]):
@@ -282,34 +291,35 @@ def _read(data, at, n, lines, ids, line_ends, slots, hashes, counts, bounds, wor
             continue
         start = at
         at, h = _word_end(data, start)
-        s = _find(data, start, at, h, slots, hashes, bounds, words)
+        s = _find(data, start, at, h, slots, records, words)
         w = slots[s]
         if w == EMPTY:
-            if 2 * size >= len(slots) or bounds[size] + at - start > len(words):
+            if 2 * size >= len(slots) or _used(records, size) + at - start > len(words):
                 return start, n, lines, size, at - start
             w = size
-            _insert(data, start, at, h, s, slots, hashes, counts, bounds, words, size)
+            _insert(data, start, at, s, slots, records, words, size)
             size += 1
-        counts[w] += 1
+        records[w, COUNT] += np.uint64(1)
         ids[n] = w
         n += 1
     return at, n, lines, size, 0
 
 
 @njit(cache=True, nogil=True)
-def _look_up(data, segment_bounds, slots, hashes, bounds, words, unknown, ids):  # type: ignore[no-untyped-def]
+def _look_up(data, segment_bounds, slots, records, words, unknown, ids):  # type: ignore[no-untyped-def]
     for n in range(len(ids)):
         start, stop = segment_bounds[n], segment_bounds[n + 1]
         h = _hash(data, start, stop)
-        w = slots[_find(data, start, stop, h, slots, hashes, bounds, words)]
+        w = slots[_find(data, start, stop, h, slots, records, words)]
         ids[n] = unknown if w == EMPTY else w
 
 
 @njit(cache=True, nogil=True)
-def _place(slots, hashes, size):  # type: ignore[no-untyped-def]
+def _place(slots, records, words, size):  # type: ignore[no-untyped-def]
     mask = np.uint64(len(slots) - 1)
     for w in range(size):
-        s = hashes[w] & mask
+        start = np.int64(records[w, BEGIN])
+        s = _hash(words, start, start + np.int64(records[w, LENGTH])) & mask
         while slots[s] != EMPTY:
             s = (s + np.uint64(1)) & mask
         slots[s] = w

@@ -8,7 +8,7 @@ thread that meets it.
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,11 +44,13 @@ def encode_text_file(
     limits: WordTokenization,
     growing: "Tokenizer | None" = None,
     *,
+    meanwhile: Callable[[Fitted], None],
     threads: int,
     progress: Progress,
-) -> tuple[np.ndarray, Fitted]:
-    """Write the ids of every word to the file `ids` (int32); where the documents begin, int64[D + 1], and the words.
+) -> np.ndarray:
+    """Write the ids of every word to the file `ids` (int32); returns where the documents begin, int64[D + 1].
 
+    `meanwhile` receives the words as soon as they are known, while the ids are still being written.
     A line without words is no document. Raises UserError for a file that cannot be read or holds no words, and when no
     word occurs often enough.
     """
@@ -76,9 +78,11 @@ def encode_text_file(
             "take it through ingestion, which detects encodings."
         ) from error
     lengths, of_lexicons = [length for length, _ in of_pieces], [numbers[which] for _, which in of_pieces]
-    replace_numbers(ids, lengths, of_lexicons, threads=threads, progress=progress)
-    offsets = np.unique(np.concatenate([np.zeros(1, np.int64), *ends, np.array([words])]))
-    return offsets, Fitted(tokens, counts, WordEngine(limits, tokens))
+    with ThreadPoolExecutor(1) as pool:
+        replaced = pool.submit(replace_numbers, ids, lengths, of_lexicons, threads=threads, progress=progress)
+        meanwhile(Fitted(tokens, counts, WordEngine(limits, tokens)))
+        replaced.result()
+    return np.unique(np.concatenate([np.zeros(1, np.int64), *ends, np.array([words])]))
 
 
 def replace_numbers(file: Path, lengths: list[int], ids: list[np.ndarray], *, threads: int, progress: Progress) -> None:
@@ -116,7 +120,8 @@ def _numbered(source: Path, lexicons: list["Lexicon"]) -> Iterator[Numbered]:
     """The words of the file in its order, piece by piece; each lexicon has a thread of its own."""
 
     def number(piece: np.ndarray, which: int) -> Numbered:
-        ids, line_ends = np.empty(len(piece) // 2 + 1, np.int32), np.empty(np.count_nonzero(piece == 10), np.int64)
+        most = len(piece) // 2 + 1
+        ids, line_ends = np.empty(most, np.int32), np.empty(len(piece), np.int64)  # what is not filled costs nothing
         words, lines = lexicons[which].read(piece, ids, line_ends)
         return Numbered(ids[:words], line_ends[:lines], which, len(piece))
 
