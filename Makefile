@@ -35,5 +35,5 @@ setup: .venv/.complete
 	touch $@
 
 lock:  ## write down the versions installed now
-	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==.*\)+cpu$$/\1/' | LC_ALL=C sort -f; } > .lock.new
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed -e 's/^\(torch==.*\)+cpu$$/\1/' -e 's/^triton==.*/&; platform_system == "Linux"/' | LC_ALL=C sort -f; } > .lock.new
 	mv .lock.new requirements.lock

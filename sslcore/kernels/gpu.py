@@ -93,8 +93,7 @@ def update_windows(
     """The loss in nats, float64 on the device, of `reference.update_windows` on the same draws; both matrices in place.
 
     inputs, outputs float32 [V, D] contiguous; negatives, times [groups, K]. `widest` is the most words a window takes
-    in, 2 * window + 1. With one program the updates come in the reference's order, except that the negatives of a group
-    are written when the group is done.
+    in, 2 * window + 1. One program makes the reference's updates, in its order.
     """
     groups, K = negatives.shape
     grid = min(programs, groups)
@@ -175,6 +174,8 @@ def _update(  # type: ignore[no-untyped-def]
                 inside_pair = inside
             of_center = outputs + center * D + d
             y = tl.load(of_center, mask=d < D, other=0.0)
+            same = (negative == center)[:, None]  # the group's own row of the center, if it was drawn: both must agree
+            y += tl.sum(tl.where(same, moved, 0.0), axis=0)
             Y = tl.where(is_center, y[None, :], Y_negatives + moved)
             weight = tl.where(j == 0, 1.0, tl.where(negative == center, 0.0, count))
             weights = weight[None, :] * inside_pair.to(tl.float32)[:, None]
@@ -188,7 +189,9 @@ def _update(  # type: ignore[no-untyped-def]
                 share = 1.0 / contexts if kind == 2 else 1.0
                 to_X = tl.zeros([M, PADDED], tl.float32) + share * tl.sum(to_X, axis=0)[None, :]
             tl.atomic_add(of_contexts, to_X, mask=taken)
-            tl.atomic_add(of_center, tl.sum(tl.where(is_center, to_Y, 0.0), axis=0), mask=d < D)
+            to_y = tl.sum(tl.where(is_center, to_Y, 0.0), axis=0)
+            tl.atomic_add(of_center, to_y, mask=d < D)
+            Y_negatives += tl.where(same & (count > 0)[:, None], to_y[None, :], 0.0)
             moved += tl.where(is_center, 0.0, to_Y)
         tl.atomic_add(of_negatives, moved, mask=there)
     tl.store(losses + tl.program_id(0), loss)
