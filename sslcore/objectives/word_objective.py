@@ -179,6 +179,7 @@ class WordObjective(BaseModel):
         for _ in range(self.epochs):
             for start in generator.permutation(starts):
                 end = min(int(start) + size, corpus.tokens)
+                check_ids(corpus.ids[start:end], int(start), corpus.tokenizer.vocabulary_size)
                 cuts = np.append(np.arange(start, end, STRETCH), end)
                 seeds = generator.integers(0, 2**63, len(cuts) - 1)
                 stretches = [
@@ -316,6 +317,16 @@ def gpu_learner(objective: WordObjective, model: int, encoder: "Encoder", device
         return {"loss": float(loss / gpu.pairs(model, windows).clamp_min(1))}
 
     return objective.learner_of(encoder, update, inputs, outputs)
+
+
+def check_ids(ids: np.ndarray, start: int, vocabulary: int) -> None:
+    """Raise UserError for an id without a row: the kernels look at no bounds."""
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        place = int(np.flatnonzero((ids < 0) | (ids >= vocabulary))[0])
+        raise UserError(
+            f"token {start + place:,} of the corpus has the id {ids[place]}, but its vocabulary has {vocabulary:,} "
+            "ids, from 0 on: the files of two corpora may be mixed up; encode it again"
+        )
 
 
 def documents_between(offsets: np.ndarray, start: int, end: int) -> np.ndarray:

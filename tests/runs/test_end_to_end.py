@@ -164,6 +164,22 @@ print(json.dumps(model.predict(texts, params={{"nearest": 5}})["nearest"].tolist
     assert all(int(near["word"]) >= 20 for near in of_33)
 
 
+def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tmp_path: Path) -> None:
+    (tmp_path / "early.txt").write_text("\n".join(f"the sea and the ship number {n} near the port" for n in range(400)))
+    store = tmp_path / "store"
+    fields = ("--set", "epochs=1", "--set", "continuable=true", "--set", "dimensions=10")
+    first = answer("pretrain", "early.txt", *fields, store=store)
+    late = "\n".join(f"the quokka of isle {n} swims in the sea near the port" for n in range(400))
+    (tmp_path / "late.txt").write_text(late)
+    second = answer("pretrain", "late.txt", *fields, "--continuing", first["key"], store=store)
+    assert second["vocabulary"] > first["vocabulary"]
+    origin = answer("lineage", second["key"], store=store)
+    assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
+    done = sslcore("pretrain", "late.txt", *fields, "--continuing", "nothing", store=store)
+    assert done.returncode == 2
+    assert "nothing" in done.stderr
+
+
 def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     documentation = Path(pd.__file__).parent.rglob("*.py")

@@ -101,6 +101,48 @@ def test_batches_cover_every_token_once_in_each_epoch() -> None:
     )
 
 
+def corpus_of(ids: np.ndarray) -> EncodedCorpus:
+    """One document of these ids over the vocabulary of two topics."""
+    offsets = np.array([0, len(ids)])
+    return EncodedCorpus(ids, offsets, offsets, EncodedCorpus.from_token_lists(two_topics(100)).tokenizer)
+
+
+@pytest.mark.parametrize("wrong", [-1, 45, 2**31 - 1])
+def test_an_id_outside_the_vocabulary_is_named_before_it_is_used(wrong: int) -> None:
+    ids = np.tile(np.arange(5, 45, dtype=np.int32), 30)
+    ids[777] = wrong
+    with pytest.raises(UserError, match=f"token 777 of the corpus has the id {wrong}, but its vocabulary has 45"):
+        pretrain(SkipGram(dimensions=8, epochs=1), corpus_of(ids), seed=0)
+
+
+def test_a_corpus_of_more_than_two_to_the_31_tokens_is_cut_where_it_should_be() -> None:
+    """One word that stands two thousand million times, without taking memory: the last batch trains as any other."""
+    tokens = 2**31 + 3 * STRETCH
+    corpus = corpus_of(np.broadcast_to(np.int32(7), tokens))
+    corpus.document_offsets = np.array([0, 10, 2**31 + 5, tokens])
+    objective = SkipGram(dimensions=8, epochs=1, deterministic=True, subsampling=0)
+
+    class LastFirst:
+        def permutation(self, starts: np.ndarray) -> np.ndarray:
+            return starts[::-1]
+
+        def integers(self, low: int, high: int, size: int) -> np.ndarray:
+            return np.zeros(size, np.int64)
+
+    last = next(iter(objective.batches(corpus, LastFirst())))  # type: ignore[arg-type]
+    assert last.tokens == tokens % (STRETCH * STRETCHES)
+    assert sum(len(stretch.ids) for stretch in last.stretches) == last.tokens
+    assert last.stretches[0].boundaries.tolist() == [0, 5, STRETCH]
+    assert last.end == pytest.approx(last.tokens / tokens)
+    network = objective.network(corpus.tokenizer, torch_generator(0))
+    encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), 0)
+    learner = objective.learner(encoder, torch_generator(0), device="cpu", workers=1)
+    before = network.word_vectors().copy()
+    assert np.isfinite(learner.update(last)["loss"])
+    moved = np.flatnonzero((learner.encoder.network.word_vectors() != before).any(axis=1))
+    assert moved.tolist() == [7]
+
+
 def test_document_bounds_within_a_stretch() -> None:
     offsets = np.array([0, 3, 3, 7, 10])
     assert documents_between(offsets, 0, 10).tolist() == [0, 3, 3, 7, 10]
