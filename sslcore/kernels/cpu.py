@@ -182,17 +182,20 @@ def update_windows(
                 )
             rate = rate_begin + (rate_end - rate_begin) * i / n
             if kind == SKIP_GRAM:
-                m = different_rows(windows, i, input_matrix, row_bytes, rows, many)
-                found = found + forward(D, rows, many, m, targets, blocks, signs, weights, rate, E)
-                backward(D, rows, between, m, targets, blocks, E)
+                X, count = rows, many
+                x = different_rows(windows, i, input_matrix, row_bytes, rows, many)
                 pairs += contexts
             else:
+                X, count, x = together, once, 1
                 context_rows(windows, i, input_matrix, row_bytes, rows)
                 sum_rows(rows, contexts, 1 / contexts if kind == CBOW_MEAN else 1.0, together[0], D)
-                found = found + forward(D, together, once, 1, targets, blocks, signs, weights, rate, E)
+                pairs += 1
+            found = found + forward(D, X, count, x, targets, blocks, signs, weights, rate, E)  # once: it is long
+            if kind == SKIP_GRAM:
+                backward(D, rows, between, x, targets, blocks, E)
+            else:
                 backward_one(D, together[0], moved, targets, blocks, E)
                 add_to_rows(rows, contexts, 1 / contexts if kind == CBOW_SUM else 1.0, moved, D)
-                pairs += 1
         bits += total(found)
     scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
     return -bits * LOG_2, pairs
@@ -229,5 +232,7 @@ def train_stretch(
     loss, pairs = update_windows(
         kind, inputs, outputs, windows, negatives, times, output.paths, own, first_own, rate_begin, rate_end
     )
-    outputs[first_own:nodes] += (own - before) / np.float32(threads)
+    for row in range(len(own)):  # loops: an expression of arrays takes five seconds more to compile
+        for d in range(own.shape[1]):
+            outputs[first_own + row, d] += (own[row, d] - before[row, d]) / np.float32(threads)
     return loss, pairs
