@@ -175,9 +175,6 @@ def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tm
     assert second["vocabulary"] > first["vocabulary"]
     origin = answer("lineage", second["key"], store=store)
     assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
-    done = sslcore("pretrain", "late.txt", *fields, "--continuing", "nothing", store=store)
-    assert done.returncode == 2
-    assert "nothing" in done.stderr
 
 
 def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path) -> None:
