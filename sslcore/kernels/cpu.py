@@ -21,6 +21,7 @@ from sslcore.kernels.lanes import LANES, address, total, zeros
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = 4  # windows that share their negatives
 TOP = 64  # nodes of the Huffman tree, the most frequented, of which each thread has its own copy
+NEAR = 256  # nodes of the tree that stay in the cache by themselves
 LOG_2 = 0.6931471805599453
 FLOAT_BYTES = 4
 
@@ -118,6 +119,14 @@ def path_targets(
     return blocks
 
 
+@inlined
+def fetch_path(word: int, paths: Paths, matrix: int, row_bytes: int, D: int) -> None:
+    """Ask for the nodes on a word's path, but for the most frequented, which are near anyway."""
+    for k in range(paths.offsets[word], paths.offsets[word + 1]):
+        if paths.nodes[k] < paths.inner - NEAR:
+            fetch(matrix + np.int64(paths.nodes[k]) * row_bytes, D)
+
+
 @compiled_in_order
 def update_windows(
     kind: int,
@@ -166,8 +175,11 @@ def update_windows(
             for k in range(K):
                 fetch(output_matrix + np.int64(negatives[g + 1, k]) * row_bytes, D)
         for i in range(g, n, groups):
-            if K > 0 and i + 1 < n:
-                fetch(output_matrix + np.int64(windows.words[i + 1]) * row_bytes, D)
+            if i + 1 < n:
+                if K > 0:
+                    fetch(output_matrix + np.int64(windows.words[i + 1]) * row_bytes, D)
+                else:
+                    fetch_path(windows.words[i + 1], paths, output_matrix, row_bytes, D)
             if i + widest // 2 + 2 < n:  # what the widest window two words on takes in
                 fetch(input_matrix + np.int64(windows.words[i + widest // 2 + 2]) * row_bytes, D)
             center, contexts = windows.words[i], windows.last[i] - windows.first[i] - 1
