@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """The cores this process may use, which in a container can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -81,13 +81,20 @@ _recording: list[Future[list[str]]] = []
 
 def record_beside(manifest: Manifest, *, reused: bool, figures: Figures | None = None) -> None:
     """As `record`, while the next step is already at work; `settle` waits for it."""
+    global _pool
     flow_run_id = str(prefect.runtime.flow_run.id)
     if reused:
         with tolerant(f"mark {manifest.ref}"):
             if _marked(manifest, flow_run_id):
                 return
     where = {"SSLCORE_STORE": str(runtime.current().store.root), "MLFLOW_TRACKING_URI": tracking.tracking_uri()}
-    _recording.append(_started().submit(_record_here, _Asked(manifest, flow_run_id, figures, where)))
+    asked = _Asked(manifest, flow_run_id, figures, where)
+    try:
+        _recording.append(_started().submit(_record_here, asked))
+    except BrokenProcessPool:  # it ended since: what it had is said to be left out, what follows goes to a new one
+        settle()
+        _pool = None
+        _recording.append(_started().submit(_record_here, asked))
 
 
 def start() -> None:

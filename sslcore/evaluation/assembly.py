@@ -43,7 +43,7 @@ def write_evaluation_report(
     from sslcore.evaluation.report import Budget, ContenderInfo, EvaluationReport
     from sslcore.evaluation.verdict import PRETRAINED, decide, undecided
     from sslcore.evaluation.word_benchmarks import word_scores
-    from sslcore.training.devices import available_cores
+    from sslcore.parallel import available_cores
 
     if not encoders:
         raise UserError("no encoder to evaluate: pretrain one first (sslcore pretrain), then give its folder or key")

@@ -270,7 +270,7 @@ def window_learner(
     objective: WordObjective, model: int, encoder: "Encoder", device: str, workers: int
 ) -> "KernelLearner":
     """The learner of skip-gram and CBOW: one kernel, `model` says which (kernels/cpu.py)."""
-    if device != "cpu" and objective.output == "negative_sampling" and not objective.deterministic:
+    if device.startswith("cuda") and objective.output == "negative_sampling" and not objective.deterministic:
         return gpu_learner(objective, model, encoder, device)
     from sslcore.kernels import cpu, reference
     from sslcore.kernels.lanes import aligned_zeros

@@ -110,7 +110,7 @@ class EncodedCorpus:
         Raises UserError for a file that cannot be read or holds no words, and when no word occurs `minimum_count`
         times.
         """
-        from sslcore.training.devices import available_cores
+        from sslcore.parallel import available_cores
 
         limits = _limits(minimum_count, vocabulary_size, growing)
         folder = Path(folder)

@@ -1,7 +1,6 @@
 """Where to compute: asked for by name, checked before any work."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 from sslcore.errors import UserError
@@ -18,11 +17,6 @@ def check_device(device: str) -> None:
         raise UserError(
             f"device {device!r} cannot be used on this machine ({str(error).splitlines()[0]}); here: {', '.join(known)}"
         ) from error
-
-
-def available_cores() -> int:
-    """The cores this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

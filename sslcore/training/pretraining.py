@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from sslcore.artifacts import CHECKPOINT
 from sslcore.contracts import CURVE
 from sslcore.errors import UserError
+from sslcore.parallel import available_cores
 from sslcore.progress import Progress, silent
 from sslcore.randomness import numpy_generator, torch_generator
 from sslcore.training.checkpoints import Checkpoints
-from sslcore.training.devices import available_cores, check_device
+from sslcore.training.devices import check_device
 from sslcore.training.learner import Metrics
 from sslcore.training.loop import START, reported, summarised, train
 
