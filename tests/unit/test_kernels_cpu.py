@@ -195,3 +195,20 @@ def test_machine_code_is_made_again_when_another_file_of_the_kernels_changes(tmp
     with (package / "kernels" / "lanes.py").open("a") as file:
         file.write("# changed\n")
     assert run() == "0 hits\n"
+
+
+def test_of_several_threads_each_adds_its_share_to_the_top_of_the_tree() -> None:
+    """One stretch, from outputs at zero: with two threads what it changed counts half, and the inputs move alike."""
+    paths = huffman.huffman_paths(COUNTS)
+    output = cpu.Output(0, draws.alias_table(COUNTS / COUNTS.sum()), paths)
+    start = np.random.default_rng(0).normal(size=(len(COUNTS), 8)).astype(np.float32)
+    moved = []
+    for threads in (1, 2):
+        inputs, outputs = start.copy(), np.zeros_like(start)
+        ids, bounds, keep = text(200), np.array([0, 200]), np.ones(len(COUNTS))
+        seed = np.uint64(3)
+        cpu.train_stretch(cpu.SKIP_GRAM, ids, bounds, keep, 3, output, threads, seed, inputs, outputs, 0.05, 0.05)
+        moved.append((inputs, outputs))
+    assert np.abs(moved[0][1]).max() > 0.01
+    np.testing.assert_allclose(moved[1][1], moved[0][1] / 2, rtol=1e-5)
+    np.testing.assert_array_equal(moved[1][0], moved[0][0])
