@@ -1,6 +1,7 @@
 """The command line. Imports nothing heavy until a command knows what it needs, so that `--help` answers at once."""
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -41,6 +42,7 @@ def main() -> None:
         code = 130
     except Exception as error:
         code = _explained(error)
+    gc.freeze()  # else leaving is two seconds of collecting all that was imported
     sys.exit(code)
 
 
@@ -85,7 +87,7 @@ def run(
     with _here(store):
         from flows.job import job_from_file, job_from_source
         from flows.server import prefect_server
-        from sslcore.corpus.sources import raw_files
+        from sslcore.corpus.sources import readable_files
 
         is_configuration = source.endswith((".yaml", ".yml"))
         if is_configuration and (text or label):
@@ -95,7 +97,7 @@ def run(
             if is_configuration
             else job_from_source(source, text, label, tuple(settings))
         )
-        raw_files(job.corpus.source)  # a wrong path is said at once, before a server is started
+        readable_files(job.corpus.source)  # a wrong path or column is said at once, before a server is started
         with prefect_server():
             from flows import running
             from flows.end_to_end import end_to_end
@@ -105,13 +107,28 @@ def run(
             _say(as_json, said, running.story(result, steps))
 
 
-def _step(flow_name: str, parameters: dict[str, Any], store: Path, as_json: bool) -> None:
+def _check(source: str, text: str = "", label: str = "", sequences: str = "", continuing: str = "") -> None:
+    """Raise UserError for what is wrong with a path or a key, before a server is started for it."""
+    from sslcore.corpus.sources import FilesSource, readable_files
+    from tasks import runtime
+
+    if sequences:
+        from sslcore.tokenization.sequences import list_column
+
+        list_column(Path(source), sequences)
+    elif runtime.named(source) is None:
+        readable_files(FilesSource(paths=(source,), text=text, label=label))
+    if continuing:
+        runtime.current().store.resolve(continuing)
+
+
+def _step(flow_name: str, parameters: dict[str, Any], as_json: bool) -> None:
     from importlib import import_module
 
     from flows import running
     from flows.server import prefect_server
 
-    with _here(store), prefect_server():
+    with prefect_server():
         step = getattr(import_module(f"flows.{flow_name}"), flow_name)
         ref, steps = running.run_flow(step, parameters, quiet=as_json)
         said = running.described(ref)
@@ -128,10 +145,12 @@ def ingest(
 ) -> None:
     """Read, clean, deduplicate and split text into a corpus."""
     from sslcore.corpus.ingestion import Ingestion
-    from sslcore.corpus.sources import FilesSource
+    from sslcore.corpus.sources import FilesSource, readable_files
 
     corpus = Ingestion(source=FilesSource(paths=(path,), text=text, label=label))
-    _step("ingestion", {"corpus": corpus}, store, as_json)
+    with _here(store):
+        readable_files(corpus.source)
+        _step("ingestion", {"corpus": corpus}, as_json)
 
 
 @app.command()
@@ -147,7 +166,9 @@ def tokenize(
     from sslcore.tokenization.registry import Tokenization
 
     spec = parsed(Tokenization, {"kind": kind}, tuple(settings), "tokenize")
-    _step("tokenization", {"corpus": corpus, "tokenization": spec}, store, as_json)
+    with _here(store):
+        _check(corpus)
+        _step("tokenization", {"corpus": corpus, "tokenization": spec}, as_json)
 
 
 @app.command()
@@ -171,7 +192,9 @@ def pretrain(
 
     spec = parsed(Objective, {"kind": objective}, tuple(settings), "pretrain")
     parameters = {"corpus": corpus, "objective": spec, "seed": seed, "sequences": sequences, "continuing": continuing}
-    _step("pretraining", parameters, store, as_json)
+    with _here(store):
+        _check(corpus, sequences=sequences, continuing=continuing)
+        _step("pretraining", parameters, as_json)
 
 
 @app.command()
@@ -190,7 +213,9 @@ def evaluate(
 
     config = parsed(Evaluation, {}, tuple(settings), "evaluate")
     parameters = {"source": source, "text": text, "label": label, "evaluation": config, "seed": seed}
-    _step("evaluation", parameters, store, as_json)
+    with _here(store):
+        _check(source, text, label)
+        _step("evaluation", parameters, as_json)
 
 
 @app.command()
@@ -209,7 +234,9 @@ def finetune(
 
     config = parsed(FineTuning, {}, tuple(settings), "finetune")
     parameters = {"source": source, "text": text, "label": label, "finetuning": config, "seed": seed}
-    _step("finetuning", parameters, store, as_json)
+    with _here(store):
+        _check(source, text, label)
+        _step("finetuning", parameters, as_json)
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------

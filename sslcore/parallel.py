@@ -1,5 +1,7 @@
 """Work in several processes: a map over a stream, in order, with few items in flight; no process left behind."""
 
+import atexit
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -64,6 +66,7 @@ def spawned(workers: int, begin: Callable[[], None]) -> ProcessPoolExecutor:
 def _begin_worker(begin: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work in order
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    atexit.register(gc.freeze)  # else ending is seconds of collecting all that was imported, and the parent waits
     begin()
 
 

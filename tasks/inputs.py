@@ -3,8 +3,6 @@
 The steps before run with their defaults; anything else is a job with a configuration.
 """
 
-from pathlib import Path
-
 from sslcore.artifacts import Ref
 from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import FilesSource
@@ -19,7 +17,7 @@ from tasks.tokenization import encode, tokenize
 
 def corpus(source: str, text: str = "", label: str = "") -> Ref:
     """The corpus of that key, or of that path."""
-    found = _artefact(source)
+    found = runtime.named(source)
     if found is None:
         return ingest(Ingestion(source=FilesSource(paths=(source,), text=text, label=label)))
     return _of_kind(found, "corpus")
@@ -30,7 +28,7 @@ def encoded_corpus(source: str, text: str = "", label: str = "", growing: Ref | 
 
     With a `growing` encoder it is in that one's vocabulary and the new words.
     """
-    found = _artefact(source)
+    found = runtime.named(source)
     if found is not None and found.kind == "encoded_corpus":
         return found
     made_from = corpus(source, text, label)
@@ -44,7 +42,7 @@ def encoder(key: str) -> Ref:
 
 def encoders(source: str, text: str, label: str, seed: int) -> tuple[Ref, dict[str, Ref]]:
     """The corpus and, by objective, the encoder of that key, or the default encoders of that path."""
-    found = _artefact(source)
+    found = runtime.named(source)
     if found is not None:
         store = runtime.current().store
         encoder = _of_kind(found, "encoder")
@@ -53,13 +51,6 @@ def encoders(source: str, text: str, label: str, seed: int) -> tuple[Ref, dict[s
     encoded = encoded_corpus(source, text, label)
     origin = corpus(source, text, label)
     return origin, {objective.kind: pretrain(objective, encoded, seed) for objective in DEFAULT_OBJECTIVES}
-
-
-def _artefact(source: str) -> Ref | None:
-    """The artefact if the text names one, None if it is a path."""
-    if any(mark in source for mark in "*:.") or Path(source).exists():
-        return None
-    return runtime.current().store.resolve(source)
 
 
 def _of_kind(ref: Ref, kind: str) -> Ref:

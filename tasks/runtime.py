@@ -64,6 +64,13 @@ def device() -> Iterator[str]:
         yield name
 
 
+def named(source: str) -> Ref | None:
+    """The artefact if the text is its key, None if it is a path. Raises UserError for a key of nothing."""
+    if any(mark in source for mark in "*:.") or Path(source).exists():
+        return None
+    return current().store.resolve(source)
+
+
 class StepReport(NamedTuple):
     """What happened to one step, for whoever watches the flow from the same process."""
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.corpus.deduplication import Deduplication
 from sslcore.corpus.quality import RELAX, Quality
-from sslcore.corpus.sources import FilesSource, Source, fingerprint, raw_files
+from sslcore.corpus.sources import FilesSource, Source, fingerprint, readable_files
 from sslcore.corpus.splits import SPLITS, Splits
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
@@ -53,7 +53,7 @@ def ingest(
     UserError when the source cannot be read, or when no corpus that can be learnt from remains; the message says why.
     """
     started = time.perf_counter()
-    files = raw_files(config.source)
+    files = readable_files(config.source)
     from sslcore.corpus.assembling import assemble, write_sources
     from sslcore.corpus.gathering import gather
     from sslcore.corpus.selection import select
@@ -66,10 +66,6 @@ def ingest(
             config.source, files, config.quality, working, stack, workers=workers or available_cores(),
             progress=lambda fraction, message: progress(_GATHERED * fraction, message),
         )  # fmt: skip
-        if parts.documents + parts.dropped == 0:
-            raise UserError(
-                f"no documents in {_named(files)}: there is nothing but empty lines. Give files that hold text."
-            )
         if parts.documents == 0:
             raise UserError(_all_dropped(parts))
         selection = select(
@@ -113,7 +109,3 @@ def _check_splits(summary: dict[str, Any], splits: Splits) -> None:
             f"too few documents ({summary['documents']}): none fell into {' and '.join(empty)} (dropped: {dropped}). "
             "Give more text, or make more documents of it: source.document=paragraph (or line) instead of one per file."
         )
-
-
-def _named(files: Any) -> str:
-    return files[0].name if len(files) == 1 else f"{len(files)} files ({files[0].name}, …)"

@@ -1,6 +1,6 @@
 """Where text comes from: the sources, their files, and the documents of each file.
 
-    files = raw_files(source)            # found, checked, sorted; mistakes surface here, before any work
+    files = readable_files(source)       # found, sorted, the first document read: mistakes surface before any work
     fingerprint(files)                   # name → size and SHA-256 of the raw bytes: the first link of the lineage
     for document in read_documents(source, files[0]): ...
 
@@ -30,7 +30,7 @@ from sslcore.errors import UserError
 
 __all__ = [
     "FilesSource", "InstalledDocumentation", "RawDocument", "RawFile", "Rejected", "SkippedFile", "Source",
-    "find", "fingerprint", "not_read", "raw_files", "read_documents",
+    "find", "fingerprint", "not_read", "raw_files", "read_documents", "readable_files",
 ]  # fmt: skip
 
 FOLDER_LABEL = "@folder"
@@ -113,6 +113,18 @@ def not_read(found: Found) -> str:
 def raw_files(source: Source) -> list[RawFile]:
     """As `find`, without what was skipped."""
     return find(source).files
+
+
+def readable_files(source: Source) -> list[RawFile]:
+    """As `raw_files`, once their first document has been read.
+
+    So a column that is not there, and files in which there is nothing, are said at once. Raises UserError.
+    """
+    files = raw_files(source)
+    if not any(True for file in files for _ in read_documents(source, file)):
+        named = files[0].name if len(files) == 1 else f"{len(files)} files ({files[0].name}, …)"
+        raise UserError(f"no documents in {named}: there is nothing but empty lines. Give files that hold text.")
+    return files
 
 
 def fingerprint(files: Iterable[RawFile]) -> dict[str, FileEntry]:

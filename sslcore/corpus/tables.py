@@ -45,7 +45,7 @@ def read_table(
     ahead = list(itertools.islice(rows, SAMPLE_ROWS))
     sample = [row.cells for row in ahead if isinstance(row, Row)]
     columns = list(columns) or list(dict.fromkeys(key for cells in sample for key in cells))
-    text = require_column(text, "text", sample, columns, file.location) if text or not sample else text
+    text = require_column(text, "text", sample, columns, file.location) if text else ""
     text = text or choose_text_column(sample, columns, file.location)
     if label:
         require_column(label, "label", sample, columns, file.location)

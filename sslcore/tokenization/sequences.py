@@ -43,7 +43,7 @@ def encode_list_column(
     """
     from sslcore.tokenization.lexicon import Lexicon
 
-    table = _opened(source, column)
+    table = list_column(source, column)
     rows = table.count_rows()
     lexicon = Lexicon()
     ends: list[np.ndarray] = []
@@ -64,7 +64,8 @@ def encode_list_column(
     return offsets, Fitted(tokens, counts, WordEngine(limits, tokens))
 
 
-def _opened(source: Path, column: str) -> "pyarrow.dataset.Dataset":
+def list_column(source: Path, column: str) -> "pyarrow.dataset.Dataset":
+    """The Parquet file or folder. Raises UserError when it is none, or has no such column of lists."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,10 +42,21 @@ def answer(*arguments: str, store: Path, **options: Any) -> Any:
     return json.loads(done.stdout)
 
 
+def new_store(folder: Path, databases: Path) -> Path:
+    """An empty store in which Prefect and MLflow find their tables."""
+    shutil.copytree(databases, folder / "store" / ".services")
+    return folder / "store"
+
+
+@pytest.fixture
+def store(tmp_path: Path, migrated_databases: Path) -> Path:
+    return new_store(tmp_path, migrated_databases)
+
+
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def job(tmp_path_factory: pytest.TempPathFactory, migrated_databases: Path) -> tuple[Path, dict[str, Any]]:
     """The store of one finished job, and what the job said."""
-    store = tmp_path_factory.mktemp("job") / "store"
+    store = new_store(tmp_path_factory.mktemp("job"), migrated_databases)
     return store, answer("run", *CONFIG, store=store)
 
 
@@ -136,7 +148,7 @@ def test_a_flipped_byte_is_found_and_the_store_says_so(job: tuple[Path, dict[str
         weights.write_bytes(content)
 
 
-def test_sequences_of_products_become_a_model_in_mlflow_that_knows_neighbours(tmp_path: Path) -> None:
+def test_sequences_of_products_become_a_model_in_mlflow_that_knows_neighbours(tmp_path: Path, store: Path) -> None:
     """Products 0–19 are bought with each other, and 20–39."""
     import numpy as np
 
@@ -144,11 +156,11 @@ def test_sequences_of_products_become_a_model_in_mlflow_that_knows_neighbours(tm
     baskets = [generator.choice(20, 6, replace=False) + 20 * (i % 2) for i in range(2000)]
     pd.DataFrame({"basket": baskets}).to_parquet(tmp_path / "baskets.parquet")
     settings = ("--set", "subsampling=0", "--set", "epochs=10")
-    said = answer("pretrain", "baskets.parquet", "--sequences", "basket", *settings, store=tmp_path / "store")
+    said = answer("pretrain", "baskets.parquet", "--sequences", "basket", *settings, store=store)
     assert said["tokens"] == 10 * sum(map(len, baskets))
     program = f"""
 import json, mlflow, pandas as pd
-mlflow.set_tracking_uri("sqlite:///{tmp_path}/store/.services/mlflow/mlflow.db")
+mlflow.set_tracking_uri("sqlite:///{store / ".services" / "mlflow" / "mlflow.db"}")
 encoders = "tags.`sslcore.kind` = 'encoder'"
 run, = mlflow.search_runs(search_all_experiments=True, filter_string=encoders, output_format="list")
 model = mlflow.pyfunc.load_model(run.data.tags["sslcore.model_uri"])
@@ -164,9 +176,8 @@ print(json.dumps(model.predict(texts, params={{"nearest": 5}})["nearest"].tolist
     assert all(int(near["word"]) >= 20 for near in of_33)
 
 
-def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tmp_path: Path) -> None:
+def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tmp_path: Path, store: Path) -> None:
     (tmp_path / "early.txt").write_text("\n".join(f"the sea and the ship number {n} near the port" for n in range(400)))
-    store = tmp_path / "store"
     fields = ("--set", "epochs=1", "--set", "continuable=true", "--set", "dimensions=10")
     first = answer("pretrain", "early.txt", *fields, store=store)
     late = "\n".join(f"the quokka of isle {n} swims in the sea near the port" for n in range(400))
@@ -177,12 +188,12 @@ def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tm
     assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
 
 
-def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path) -> None:
+def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path, store: Path) -> None:
     text = tmp_path / "notes.txt"
     documentation = Path(pd.__file__).parent.rglob("*.py")
     text.write_text("\n\n".join(p.read_text("utf-8")[:4000] for p in list(documentation)[:400]), "utf-8")
     settings = ("objectives.0.epochs=1", "objectives.1.epochs=1", "corpus.source.document=paragraph")
-    said = answer("run", str(text), *(part for s in settings for part in ("--set", s)), store=tmp_path / "store")
+    said = answer("run", str(text), *(part for s in settings for part in ("--set", s)), store=store)
     assert said["verdict"] == "cannot tell"
     assert "fine-tune" not in said["seconds"]
     assert said["model"] == "notes"
@@ -215,10 +226,9 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tu
     assert done.stdout == ""
 
 
-def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(tmp_path: Path) -> None:
+def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(store: Path) -> None:
     from mlflow import MlflowClient
 
-    store = tmp_path / "store"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
     command = [str(SSLCORE), "pretrain", NEWS, "--store", str(store), "--set", "epochs=500"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
