@@ -9,7 +9,7 @@ run: setup  ## the whole job on the documentation of the installed packages
 	$(BIN)/sslcore run configs/installed_documentation.yaml
 
 test: setup  ## the tests a change must pass, minutes
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-all: setup  ## also those that need minutes, servers or a browser
 	$(BIN)/python -m pytest

@@ -1,12 +1,7 @@
 """The main job through its command line, on real text and small settings: what a user sees, and what is left behind."""
 
-import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tests.runs.conftest import SSLCORE, answer, new_store, sslcore
+
 ROOT = Path(__file__).parents[2]
-SSLCORE = Path(sys.executable).parent / "sslcore"
 SMALL = [
     "corpus.source.packages=[gensim,networkx,pydantic]",
     "objectives.0.epochs=1",
@@ -24,33 +20,8 @@ SMALL = [
     "evaluation.finetuning.epochs=2",
     "finetuning.epochs=2",
 ]
-NEWS = "package:gensim/test/test_data/lee_background.cor"  # 300 items, one a line
 CONFIG = [str(ROOT / "configs" / "installed_documentation.yaml"), *(part for s in SMALL for part in ("--set", s))]
 URI = "models:/installed-documentation@champion"
-
-
-def sslcore(*arguments: str, store: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
-    command = [str(SSLCORE), *arguments, "--store", str(store)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=store.parent, env=environment, **options)
-
-
-def answer(*arguments: str, store: Path, **options: Any) -> Any:
-    """The one JSON object on standard output."""
-    done = sslcore(*arguments, "--json", store=store, **options)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def new_store(folder: Path, databases: Path) -> Path:
-    """An empty store in which Prefect and MLflow find their tables."""
-    shutil.copytree(databases, folder / "store" / ".services")
-    return folder / "store"
-
-
-@pytest.fixture
-def store(tmp_path: Path, migrated_databases: Path) -> Path:
-    return new_store(tmp_path, migrated_databases)
 
 
 @pytest.fixture(scope="module")
@@ -148,46 +119,6 @@ def test_a_flipped_byte_is_found_and_the_store_says_so(job: tuple[Path, dict[str
         weights.write_bytes(content)
 
 
-def test_sequences_of_products_become_a_model_in_mlflow_that_knows_neighbours(tmp_path: Path, store: Path) -> None:
-    """Products 0–19 are bought with each other, and 20–39."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    baskets = [generator.choice(20, 6, replace=False) + 20 * (i % 2) for i in range(2000)]
-    pd.DataFrame({"basket": baskets}).to_parquet(tmp_path / "baskets.parquet")
-    settings = ("--set", "subsampling=0", "--set", "epochs=10")
-    said = answer("pretrain", "baskets.parquet", "--sequences", "basket", *settings, store=store)
-    assert said["tokens"] == 10 * sum(map(len, baskets))
-    program = f"""
-import json, mlflow, pandas as pd
-mlflow.set_tracking_uri("sqlite:///{store / ".services" / "mlflow" / "mlflow.db"}")
-encoders = "tags.`sslcore.kind` = 'encoder'"
-run, = mlflow.search_runs(search_all_experiments=True, filter_string=encoders, output_format="list")
-model = mlflow.pyfunc.load_model(run.data.tags["sslcore.model_uri"])
-texts = pd.DataFrame({{"text": ["3", "33"]}})
-assert list(model.predict(texts)) == ["vector"]
-print(json.dumps(model.predict(texts, params={{"nearest": 5}})["nearest"].tolist()))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    of_3, of_33 = json.loads(done.stdout)
-    assert of_3[0]["word"] == "3"
-    assert of_3[0]["cosine"] == pytest.approx(1, abs=1e-5)
-    assert all(int(near["word"]) < 20 for near in of_3)
-    assert all(int(near["word"]) >= 20 for near in of_33)
-
-
-def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tmp_path: Path, store: Path) -> None:
-    (tmp_path / "early.txt").write_text("\n".join(f"the sea and the ship number {n} near the port" for n in range(400)))
-    fields = ("--set", "epochs=1", "--set", "continuable=true", "--set", "dimensions=10")
-    first = answer("pretrain", "early.txt", *fields, store=store)
-    late = "\n".join(f"the quokka of isle {n} swims in the sea near the port" for n in range(400))
-    (tmp_path / "late.txt").write_text(late)
-    second = answer("pretrain", "late.txt", *fields, "--continuing", first["key"], store=store)
-    assert second["vocabulary"] > first["vocabulary"]
-    origin = answer("lineage", second["key"], store=store)
-    assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
-
-
 def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path, store: Path) -> None:
     text = tmp_path / "notes.txt"
     documentation = Path(pd.__file__).parent.rglob("*.py")
@@ -224,23 +155,3 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tu
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-
-
-def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(store: Path) -> None:
-    from mlflow import MlflowClient
-
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
-    command = [str(SSLCORE), "pretrain", NEWS, "--store", str(store), "--set", "epochs=500"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 120
-    while not list(store.glob("encoder/.building-*")) and time.monotonic() < limit and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list(store.glob("encoder/.building-*"))
-    assert not list(store.glob("encoder/[!.]*"))
-    answer("pretrain", NEWS, "--set", "epochs=2", store=store)
-    assert len(list(store.glob("encoder/[!.]*"))) == 1
-    client = MlflowClient(f"sqlite:///{store / '.services' / 'mlflow' / 'mlflow.db'}")
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    assert sorted({run.info.status for run in runs}) == ["FINISHED", "KILLED"]
