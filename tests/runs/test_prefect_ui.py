@@ -143,7 +143,7 @@ def test_the_form_shows_descriptions_defaults_and_enums(up: Services, page: Any)
     page.get_by_text("Key of a corpus or an encoded corpus in the store, or a path of text.").wait_for()
     assert page.get_by_label("Dimensions").input_value() == "100"
     page.get_by_label("Pooling").click()
-    assert [option.inner_text() for option in page.get_by_role("option").all()] == ["mean", "sif"]
+    assert [option.inner_text() for option in page.get_by_role("option").all()] == ["mean", "sif", "unit"]
     page.keyboard.press("Escape")
     form(up, page, "end-to-end/installed-documentation")
     page.get_by_text("Where the text comes from.").wait_for()
