@@ -48,7 +48,11 @@ def record(manifest: Manifest, *, flow_run_id: str, figures: Figures | None = No
             for name, figure in figures(folder).items():
                 client().log_figure(run_id, figure, name)
         if manifest.kind in ("encoder", "finetuned_model"):
-            client().set_tag(run_id, "sslcore.model_uri", _log_model(run_id, manifest, folder))
+            uri = _log_model(run_id, manifest, folder)
+            note = _how_to_use(uri, manifest)
+            client().set_logged_model_tags(uri.rpartition("/")[2], {"mlflow.note.content": note})
+            client().set_tag(run_id, "mlflow.note.content", note)
+            client().set_tag(run_id, "sslcore.model_uri", uri)
         client().set_tag(run_id, "sslcore.digest", manifest.digest)  # last: its presence means the record is whole
         client().set_terminated(run_id, "FINISHED")
 
@@ -206,6 +210,21 @@ def _log_model(run_id: str, manifest: Manifest, folder: Path) -> str:
             metadata={"sslcore.key": str(manifest.ref), "sslcore.digest": manifest.digest},
         )
     return str(logged.model_uri)
+
+
+def _how_to_use(uri: str, manifest: Manifest) -> str:
+    """The description on the pages of a run and of its model (Markdown)."""
+    if manifest.kind == "encoder":
+        what = f"Encoder: a text in, a vector of {manifest.summary['dimensions']} numbers out."
+        command = f"sslcore encode {manifest.key} FILE -o vectors.parquet"
+    else:
+        what = "Classifier: a text in, a label and the probability of each label out."
+        command = f"sslcore predict {manifest.key} FILE"
+    python = f"""mlflow.pyfunc.load_model({uri!r}).predict(pandas.DataFrame({{"text": ["some text"]}}))"""
+    return (
+        f"{what}\n\n```python\n{python}\n```\n\nOn the command line: `{command}`. "
+        f"Where it comes from: `sslcore lineage {manifest.key}`."
+    )
 
 
 def _requirements() -> list[str]:

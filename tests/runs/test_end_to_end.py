@@ -96,6 +96,8 @@ def test_mlflow_holds_parameters_metrics_inputs_and_plots_and_nothing_runs(job: 
         assert "mlflow.parentRunId" in run.data.tags
     assert made["encoder"].data.params["learning_rate"]
     assert len(client.get_metric_history(made["encoder"].info.run_id, "loss")) > 1
+    note = made["encoder"].data.tags["mlflow.note.content"]
+    assert f"sslcore encode {made['encoder'].data.tags['sslcore.key'].removeprefix('encoder/')} FILE" in note
     files = {f.path for f in client.list_artifacts(made["evaluation_report"].info.run_id)}
     assert "label_efficiency.png" in files
     version = client.get_model_version_by_alias("installed-documentation", "champion")
