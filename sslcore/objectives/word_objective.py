@@ -44,6 +44,11 @@ class Stretches(NamedTuple):
     begin: float
     end: float
 
+    def share(self, rank: int, size: int) -> "Stretches":
+        """Every size-th stretch from rank on, for one of `size` processes; it may be empty."""
+        stretches = self.stretches[rank::size]
+        return self._replace(stretches=stretches, tokens=sum(len(stretch.ids) for stretch in stretches))
+
 
 TrainStretch = Callable[[Stretch, np.ndarray, np.ndarray, float, float], tuple[float, int]]
 """(stretch, inputs, outputs, rate at its begin, rate at its end) → (loss in nats, pairs); updates both in place."""
@@ -224,7 +229,7 @@ class WordObjective(BaseModel):
         pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
         def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
-            fall = (rate_end - rate_begin) / len(batch.stretches)
+            fall = (rate_end - rate_begin) / max(1, len(batch.stretches))
 
             def train(number: int) -> tuple[float, int]:
                 rate = rate_begin + fall * number
@@ -294,7 +299,13 @@ def gpu_learner(objective: WordObjective, model: int, encoder: "Encoder", device
     """The same on a GPU: a batch is its token ids, everything else happens there (kernels/gpu.py)."""
     import torch
 
-    from sslcore.kernels import draws, gpu, reference
+    try:
+        from sslcore.kernels import draws, gpu, reference
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{objective.kind} on {device} needs the package {error.name}, which torch for CUDA brings along on Linux; "
+            "install it, or train on the cpu"
+        ) from error
 
     counts = objective.counts(encoder.tokenizer)
     width = -(-objective.dimensions // ROW_MULTIPLE) * ROW_MULTIPLE
@@ -304,6 +315,8 @@ def gpu_learner(objective: WordObjective, model: int, encoder: "Encoder", device
     generator = torch.Generator(device)
 
     def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
+        if not batch.stretches:
+            return {"loss": 0.0}
         generator.manual_seed(batch.stretches[0].seed)
         ids = torch.from_numpy(np.concatenate([stretch.ids for stretch in batch.stretches])).to(device)
         starts = np.cumsum([0, *(len(stretch.ids) for stretch in batch.stretches[:-1])])

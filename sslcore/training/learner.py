@@ -128,7 +128,7 @@ class KernelLearner:
         self._update = update
         self._export = export
         self._schedule = schedule
-        self._matrices = matrices
+        self.matrices = matrices
 
     @property
     def encoder(self) -> "Encoder":
@@ -136,12 +136,12 @@ class KernelLearner:
         return self._encoder
 
     def state(self) -> dict[str, np.ndarray]:
-        return {name: matrix.cpu().numpy() for name, matrix in self._matrices.items()}
+        return {name: matrix.cpu().numpy() for name, matrix in self.matrices.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         import torch
 
-        for name, matrix in self._matrices.items():
+        for name, matrix in self.matrices.items():
             matrix.copy_(torch.from_numpy(state[name]))
 
     def update(self, batch: Batch) -> Metrics:

@@ -16,7 +16,8 @@ from sslcore.progress import Progress, silent
 from sslcore.randomness import numpy_generator, torch_generator
 from sslcore.training.checkpoints import Checkpoints
 from sslcore.training.devices import check_device
-from sslcore.training.learner import Metrics
+from sslcore.training.distributed import TeamLearner, join
+from sslcore.training.learner import Learner, Metrics
 from sslcore.training.loop import START, reported, summarised, train
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def pretrain(
     cores). A folder for `checkpoints` keeps the state of the run: the same call goes on from there after a kill, and
     tells `on_metrics` again what it had said before. With `continuing` it begins where that encoder ended, on a corpus
     encoded with growing=encoder.tokenizer; the learning rate is the objective's, so give a lower one.
+    Called in each process of `torchrun`, the word objectives share the work (`training/distributed.py`), a GPU each
+    with device="cuda"; every process returns the same encoder.
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """
@@ -75,6 +78,11 @@ def _pretrain(
         corpus = EncodedCorpus.from_token_lists(corpus)
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; give at least 1, or leave it out to use every core")
+    team = join(device)
+    if team is not None:
+        device = team.device
+        workers = workers or max(1, available_cores() // team.here)
+        progress = progress if team.rank == 0 else silent
     check_device(device)
     objective.check(corpus, device)
     workers = workers or available_cores()
@@ -85,7 +93,11 @@ def _pretrain(
     if continuing is not None:
         objective.take_up(encoder, continuing)
     progress(0.0, f"{kind}: preparing (a first run on a machine compiles for some seconds)")
-    learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
+    learner: Learner = objective.learner(
+        encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers
+    )
+    if team is not None:
+        learner = TeamLearner(learner, team)
     batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
     curve, begin = [], START
     if found := checkpoints.read():
@@ -96,7 +108,8 @@ def _pretrain(
     for step, metrics in summarised(reported(train(learner, batches, begin), progress, kind, begin), begin=begin):
         on_metrics(step, metrics)
         curve.append((step, metrics))
-        checkpoints.offer(learner, curve)
+        if team is None or team.rank == 0:
+            checkpoints.offer(learner, curve)
     return learner.encoder
 
 

@@ -1,0 +1,69 @@
+"""Two processes that torchrun started train together, over gloo on the CPU."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TRAIN = """
+import hashlib, json, os, sys
+import numpy as np, sslcore, torch
+from sslcore.objectives import word_objective
+from sslcore.objectives.word_objective import Stretch, Stretches
+from sslcore.training.distributed import TeamLearner, join
+from sslcore.training.learner import KernelLearner
+
+word_objective.STRETCH = 1024  # so that a small corpus is work for both
+kind, folder = sys.argv[1:]
+generator = np.random.default_rng(0)
+lists = [[f"{'ab'[i % 2]}{j}" for j in generator.integers(0, 6, 12)] for i in range(4000)]
+skip_gram = sslcore.SkipGram(dimensions=16, window=3, epochs=2, subsampling=0)
+losses = []
+encoder = sslcore.pretrain(
+    skip_gram if kind == "skip_gram" else sslcore.DenoisingAutoencoder(), lists, seed=0,
+    on_metrics=lambda step, metrics: losses.append(metrics["loss"]),
+)
+keyed = encoder.to_keyed_vectors()
+near = np.mean([keyed.similarity(f"a{i}", f"a{j}") for i in range(6) for j in range(i)])
+far = np.mean([keyed.similarity(f"a{i}", f"b{j}") for i in range(6) for j in range(6)])
+
+team = join("cpu")
+rows = torch.zeros(4, 2)
+def update(batch, rate_begin, rate_end):
+    rows[team.rank] += 1  # rows 0 and 1: moved by one process alone
+    rows[2] += 1 + team.rank  # moved by both
+    return {"loss": float(team.rank)}
+learner = TeamLearner(KernelLearner(encoder, update, lambda: None, lambda done: 0.1, {"rows": rows}), team)
+batch = Stretches([Stretch(np.zeros(n, np.int32), np.array([0, n]), 0) for n in (30, 10)], 40, 0.0, 1.0)
+said = {
+    "digest": hashlib.sha256(encoder.network.word_vectors().tobytes()).hexdigest(), "apart": float(near - far),
+    "losses": losses, "loss": learner.update(batch)["loss"], "rows": rows[:, 0].tolist(),
+}
+with open(f"{folder}/{team.rank}.json", "w") as file:
+    json.dump(said, file)
+"""
+
+
+def torchrun(folder: Path, kind: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "train.py").write_text(TRAIN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run([*command, "train.py", kind, str(folder)], cwd=folder, capture_output=True, text=True)
+
+
+def test_both_end_with_the_same_encoder_which_has_learned(tmp_path: Path) -> None:
+    done = torchrun(tmp_path, "skip_gram")
+    assert done.returncode == 0, done.stderr
+    first: dict[str, Any]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    assert first["apart"] > 0.5
+    assert first["losses"][-1] < first["losses"][0]
+    assert first["rows"] == [1, 1, 1.5, 0]  # what one process alone has moved is not halved
+    assert first["loss"] == 0.25  # of 30 tokens 0, of 10 tokens 1
+
+
+def test_what_trains_in_one_process_only_is_said(tmp_path: Path) -> None:
+    done = torchrun(tmp_path, "denoising_autoencoder")
+    assert done.returncode != 0
+    assert "2 processes were started, but only the word objectives train in several" in done.stderr
