@@ -97,44 +97,44 @@ def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
 
 
 def train_gensim(
-    case: Case, file: Path, fields: dict[str, Any], threads: int, seed: int
+    case: Case, file: Path, objective: WordObjective, threads: int, seed: int
 ) -> tuple[Any, dict[str, float]]:
     from gensim.models import FastText, Word2Vec
 
     settings = dict(case.gensim)
     model = (FastText if settings.pop("fasttext", False) else Word2Vec)(
-        vector_size=fields["dimensions"],
-        window=fields["window"],
-        sample=fields["subsampling"],
-        alpha=fields["learning_rate"],
+        vector_size=objective.dimensions,
+        window=objective.window,
+        sample=objective.subsampling,
+        alpha=objective.learning_rate,
         min_count=5,
-        epochs=fields["epochs"],
+        epochs=objective.epochs,
         workers=threads,
         seed=seed,
         **settings,
     )
     model.build_vocab(corpus_file=str(file))
     totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
-    _, times = timed(lambda: model.train(corpus_file=str(file), epochs=fields["epochs"], **totals))
+    _, times = timed(lambda: model.train(corpus_file=str(file), epochs=objective.epochs, **totals))
     return model.wv, times
 
 
 def train_ours(
-    case: Case, corpus: EncodedCorpus, fields: dict[str, Any], threads: int, seed: int
+    objective: WordObjective, corpus: EncodedCorpus, threads: int, seed: int
 ) -> tuple["KeyedVectors", dict[str, float]]:
-    encoder, times = timed(lambda: sslcore.pretrain(case.ours(**fields), corpus, seed=seed, workers=threads))
+    encoder, times = timed(lambda: sslcore.pretrain(objective, corpus, seed=seed, workers=threads))
     return encoder.to_keyed_vectors(), times
 
 
 def train_word2vec_c(
-    program: Path, case: Case, file: Path, fields: dict[str, Any], threads: int, seed: int
+    program: Path, case: Case, file: Path, objective: WordObjective, threads: int, seed: int
 ) -> tuple["KeyedVectors", dict[str, float]]:
     """The whole run of the authors' program or of one with its options (pWord2Vec), counting included; no seed."""
     from gensim.models import KeyedVectors
 
     settings = {
-        "train": file, "size": fields["dimensions"], "window": fields["window"], "sample": fields["subsampling"],
-        "alpha": fields["learning_rate"], "min-count": 5, "iter": fields["epochs"], "threads": threads, "binary": 1,
+        "train": file, "size": objective.dimensions, "window": objective.window, "sample": objective.subsampling,
+        "alpha": objective.learning_rate, "min-count": 5, "iter": objective.epochs, "threads": threads, "binary": 1,
         "cbow": 1 - case.gensim["sg"], "hs": case.gensim.get("hs", 0), "negative": case.gensim.get("negative", 5),
     }  # fmt: skip
     with tempfile.NamedTemporaryFile(suffix=".bin") as out:
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--window", type=int, default=5)
     parser.add_argument("--subsampling", type=float, default=1e-4)
-    parser.add_argument("--learning-rate", type=float, default=0.025)
+    parser.add_argument("--learning-rate", type=float, help="default: the authors', 0.025, for CBOW 0.05")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--runs", type=int, default=3, help="each with its own seed")
@@ -182,22 +182,25 @@ def compare(arguments: argparse.Namespace, file: Path, folder: Path) -> None:
         case = CASES[name]
         fields = {
             "dimensions": 100, "window": arguments.window, "subsampling": arguments.subsampling,
-            "learning_rate": arguments.learning_rate, "epochs": arguments.epochs, **case.fields,
+            "epochs": arguments.epochs, **case.fields,
         }  # fmt: skip
-        sslcore.pretrain(case.ours(**{**fields, "epochs": 1}), [["compile", "first"] * 5], seed=0)
+        if arguments.learning_rate:
+            fields["learning_rate"] = arguments.learning_rate
+        objective = case.ours(**fields)
+        sslcore.pretrain(objective.model_copy(update={"epochs": 1}), [["compile", "first"] * 5], seed=0)
         contenders: dict[str, Callable[[int], tuple[Any, dict[str, float]]]] = {}
         for threads in arguments.threads:
             if not arguments.without_gensim:
-                contenders[f"gensim, {threads}"] = partial(train_gensim, case, file, fields, threads)
+                contenders[f"gensim, {threads}"] = partial(train_gensim, case, file, objective, threads)
             if arguments.word2vec_c:
                 program = arguments.word2vec_c
                 contenders[f"{program.name}, {threads}"] = partial(
-                    train_word2vec_c, program, case, file, fields, threads
+                    train_word2vec_c, program, case, file, objective, threads
                 )
-            contenders[f"sslcore, {threads}"] = partial(train_ours, case, corpus, fields, threads)
+            contenders[f"sslcore, {threads}"] = partial(train_ours, objective, corpus, threads)
         if arguments.deterministic:
-            alone = {**fields, "deterministic": True}
-            contenders["sslcore, deterministic"] = partial(train_ours, case, corpus, alone, 1)
+            alone = objective.model_copy(update={"deterministic": True})
+            contenders["sslcore, deterministic"] = partial(train_ours, alone, corpus, 1)
         results: dict[str, list[dict[str, float]]] = {contender: [] for contender in contenders}
         for seed in range(arguments.runs):
             for contender, train in contenders.items():

@@ -204,8 +204,8 @@ def draw(found: dict[str, list[tuple[int, Cost]]], base: Setting, path: Path) ->
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(
-        f"Skip-gram, {NEGATIVES} negatives, sample {SUBSAMPLING:g}; where a panel does not say otherwise {base.rows:,} "
-        f"words in the vocabulary, {base.dimensions} dimensions, window {base.window}, {base.words:,} words of text",
+        f"Skip-gram, {NEGATIVES} negatives, sample {SUBSAMPLING:g}. Unless varied: {base.rows:,} words in the "
+        f"vocabulary, {base.dimensions} dimensions, window {base.window}, {base.words:,} words of text",
         fontsize=9,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
