@@ -1,14 +1,17 @@
 """What is the word objectives' own, beyond the table of all objectives."""
 
+import sys
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from sslcore import kernels
 from sslcore.errors import UserError
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.skip_gram import SkipGram
-from sslcore.objectives.word_objective import STRETCH, STRETCHES, WordObjective, documents_between
+from sslcore.objectives.word_objective import STRETCH, STRETCHES, WordObjective, documents_between, gpu_learner
 from sslcore.randomness import numpy_generator, torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.loop import train
@@ -251,3 +254,15 @@ def test_documents_of_one_word_teach_nothing_and_are_refused() -> None:
 def test_values_out_of_range_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(ValidationError, match=field):
         SkipGram(**{field: value})
+
+
+def test_a_gpu_without_triton_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = EncodedCorpus.from_token_lists([["sea", "ship"] * 9])
+    objective = SkipGram(dimensions=4)
+    network = objective.network(corpus.tokenizer, torch_generator(0))
+    encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), 0)
+    monkeypatch.delitem(sys.modules, "sslcore.kernels.gpu", raising=False)
+    monkeypatch.delattr(kernels, "gpu", raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(UserError, match=r"skip_gram on cuda:0 needs the package triton"):
+        gpu_learner(objective, 0, encoder, "cuda:0")
