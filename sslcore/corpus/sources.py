@@ -123,7 +123,9 @@ def readable_files(source: Source) -> list[RawFile]:
     files = raw_files(source)
     if not any(True for file in files for _ in read_documents(source, file)):
         named = files[0].name if len(files) == 1 else f"{len(files)} files ({files[0].name}, …)"
-        raise UserError(f"no documents in {named}: there is nothing but empty lines. Give files that hold text.")
+        raise UserError(
+            f"no documents in {named}: nothing but empty lines, or a header without rows. Give files that hold text."
+        )
     return files
 
 

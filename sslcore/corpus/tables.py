@@ -43,10 +43,12 @@ def read_table(
     Raises UserError when a column that was asked for is not there, or no text column can be told.
     """
     ahead = list(itertools.islice(rows, SAMPLE_ROWS))
+    if not ahead:
+        return  # without rows there is no document, whatever the columns
     sample = [row.cells for row in ahead if isinstance(row, Row)]
     columns = list(columns) or list(dict.fromkeys(key for cells in sample for key in cells))
-    text = require_column(text, "text", sample, columns, file.location) if text else ""
-    text = text or choose_text_column(sample, columns, file.location)
+    where = file.location
+    text = require_column(text, "text", sample, columns, where) if text else choose_text_column(sample, columns, where)
     if label:
         require_column(label, "label", sample, columns, file.location)
         if label == text:

@@ -51,7 +51,7 @@ def pretrain(
     tells `on_metrics` again what it had said before. With `continuing` it begins where that encoder ended, on a corpus
     encoded with growing=encoder.tokenizer; the learning rate is the objective's, so give a lower one.
     Called in each process of `torchrun`, the word objectives share the work (`training/distributed.py`), a GPU each
-    with device="cuda"; every process returns the same encoder.
+    with device="cuda"; every process returns the same encoder, and all must see the folder of checkpoints.
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """

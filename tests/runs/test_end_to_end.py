@@ -157,3 +157,5 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tu
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    if arguments[0] != "predict":  # a registry has to be asked
+        assert not (tmp_path / "store").exists()  # said before any server was started
