@@ -39,6 +39,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
+        print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         code = 130
     except Exception as error:
         code = _explained(error)

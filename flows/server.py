@@ -97,6 +97,8 @@ def _temporary_server(log_path: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            if "prefect" in sys.modules:  # after Ctrl-C; else it would try for a minute to reach a server that is gone
+                _send_what_waits()
             server.terminate()
             try:
                 server.wait(timeout=10)
@@ -118,15 +120,21 @@ def wait_for_server() -> None:
         ) from error
 
 
-def wait_for_records(flow_run_id: Any) -> None:
-    """Let the server finish writing: it records task runs from events, and ending it at once would lose them."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+def _send_what_waits() -> None:
+    """Let Prefect's background threads send their events and log lines."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     EventsWorker.drain_all(timeout=5)
     APILogWorker.drain_all(timeout=5)
+
+
+def wait_for_records(flow_run_id: Any) -> None:
+    """Let the server finish writing: it records task runs from events, and ending it at once would lose them."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    _send_what_waits()
     limit = time.monotonic() + 5
     with get_client(sync_client=True) as client:
         mine = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,11 +60,20 @@ def spawned(workers: int, begin: Callable[[], None]) -> ProcessPoolExecutor:
     comes here must do its work inside `if __name__ == "__main__":`.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(begin,))
+    return _Pool(workers, mp_context=context, initializer=_begin_worker, initargs=(begin,))
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
+        """Start a missing process with SIGINT blocked: Ctrl-C reaches the whole group, and it imports for seconds."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return super().submit(*arguments, **keywords)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(begin: Callable[[], None]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work in order
     threading.Thread(target=_die_with_parent, daemon=True).start()
     atexit.register(gc.freeze)  # else ending is seconds of collecting all that was imported, and the parent waits
     begin()

@@ -56,21 +56,42 @@ def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tm
     assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
 
 
-def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(store: Path) -> None:
-    from mlflow import MlflowClient
-
+def in_the_middle_of_pretraining(store: Path) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
     command = [str(SSLCORE), "pretrain", NEWS, "--store", str(store), "--set", "epochs=500"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     limit = time.monotonic() + 120
     while not list(store.glob("encoder/.building-*")) and time.monotonic() < limit and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    return process
+
+
+def states_in_mlflow(store: Path) -> set[str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store / '.services' / 'mlflow' / 'mlflow.db'}")
+    return {run.info.status for run in client.search_runs([e.experiment_id for e in client.search_experiments()])}
+
+
+def test_ctrl_c_ends_soon_and_in_order(store: Path) -> None:
+    process = in_the_middle_of_pretraining(store)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    _, said = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert "Error" not in said
+    assert "RUNNING" not in states_in_mlflow(store)
+
+
+def test_killed_while_pretraining_a_second_run_finishes_and_no_run_stays_open(store: Path) -> None:
+    process = in_the_middle_of_pretraining(store)
+    process.kill()
+    process.communicate()
     assert list(store.glob("encoder/.building-*"))
     assert not list(store.glob("encoder/[!.]*"))
     answer("pretrain", NEWS, "--set", "epochs=2", store=store)
     assert len(list(store.glob("encoder/[!.]*"))) == 1
-    client = MlflowClient(f"sqlite:///{store / '.services' / 'mlflow' / 'mlflow.db'}")
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    assert sorted({run.info.status for run in runs}) == ["FINISHED", "KILLED"]
+    assert states_in_mlflow(store) == {"FINISHED", "KILLED"}
