@@ -220,7 +220,9 @@ def _how_to_use(uri: str, manifest: Manifest) -> str:
     else:
         what = "Classifier: a text in, a label and the probability of each label out."
         command = f"sslcore predict {manifest.key} FILE"
-    python = f"""mlflow.pyfunc.load_model({uri!r}).predict(pandas.DataFrame({{"text": ["some text"]}}))"""
+    python = (
+        f"""model = mlflow.pyfunc.load_model({uri!r})\nmodel.predict(pandas.DataFrame({{"text": ["some text"]}}))"""
+    )
     return (
         f"{what}\n\n```python\n{python}\n```\n\nOn the command line: `{command}`. "
         f"Where it comes from: `sslcore lineage {manifest.key}`."
