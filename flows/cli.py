@@ -4,9 +4,11 @@ import contextlib
 import gc
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -32,19 +34,35 @@ Set = Annotated[list[str], typer.Option("--set", help="Change a field of the con
 Model = Annotated[str, typer.Argument(help="A folder, an artefact key, or models:/name@alias.")]
 STORE = Path("store")
 NO_SETTINGS: list[str] = []
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 the user's mistake."""
+    heard = _hear_ctrl_c()
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except Exception as error:  # of Ctrl-C too: a library may have made its own error of it
+        code = INTERRUPTED if heard else _explained(error)
+    if code == INTERRUPTED:
         print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        code = 130
-    except Exception as error:
-        code = _explained(error)
     gc.freeze()  # else leaving is two seconds of collecting all that was imported
     sys.exit(code)
+
+
+def _hear_ctrl_c() -> list[int]:
+    """Ctrl-C interrupts as ever, and the list that is given says whether it did."""
+    heard: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell said to ignore it
+        signal.signal(signal.SIGINT, interrupt)
+    return heard
 
 
 def _explained(error: Exception) -> int:

@@ -11,9 +11,12 @@ import functools
 import logging
 import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sslcore.artifacts import Ref
@@ -77,10 +80,39 @@ def tolerant(doing: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        with _interrupted_afterwards():
+            yield
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         log.warning("MLflow at %s could not %s (%s); the work goes on", tracking_uri(), doing, reason[:200])
+
+
+@contextlib.contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Let Ctrl-C wait until MLflow has answered: a transaction cut in two keeps its database locked for minutes.
+
+    A second Ctrl-C is heard at once.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    came: list[tuple[int, FrameType | None]] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        came.append((number, frame))
+
+    if not callable(before):  # ignored, or not Python's to handle
+        yield
+        return
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])
 
 
 def experiment(name: str) -> str:
