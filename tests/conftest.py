@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from hypothesis import settings
 
 settings.register_profile("sslcore", deadline=None)  # the machine is shared: a slow example is not a failure
 settings.load_profile("sslcore")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun by a shell's `&`: what tests start would not hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["DO_NOT_TRACK"] = "1"  # before anything imports prefect or mlflow
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
