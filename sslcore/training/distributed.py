@@ -6,6 +6,7 @@ A row is averaged over the processes that moved it: most rows of a large vocabul
 the last exchange, and dividing by all would undo its work.
 """
 
+import atexit
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,8 +43,17 @@ def join(device: str) -> Team | None:
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        atexit.register(_leave)
     size = distributed.get_world_size()
     return Team(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)), device)
+
+
+def _leave() -> None:
+    """End the group's threads: some that still run when the process ends abort it, now and then."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class TeamLearner:
