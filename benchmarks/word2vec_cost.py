@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,22 +87,22 @@ def measured(setting: Setting, speed: float) -> Cost:
     inputs[:, : setting.dimensions] = generator.random((1, setting.dimensions), np.float32) - 0.5
     stretches = np.split(ids, range(STRETCH, setting.words, STRETCH))
 
-    def train(number: int) -> None:
+    def train(threads: int, number: int) -> None:
         stretch = stretches[number]
         bounds = np.append(np.arange(0, len(stretch), DOCUMENT), len(stretch))
         cpu.train_stretch(
-            cpu.SKIP_GRAM, stretch, bounds, keep, setting.window, output, 1, np.uint64(number), inputs, outputs, 0.01,
-            0.01,
+            cpu.SKIP_GRAM, stretch, bounds, keep, setting.window, output, threads, np.uint64(number), inputs, outputs,
+            0.01, 0.01,
         )  # fmt: skip
 
     def on(threads: int) -> Callable[[], None]:
         def run() -> None:
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(train, range(len(stretches))))
+                list(pool.map(partial(train, threads), range(len(stretches))))
 
         return run
 
-    train(0)
+    train(1, 0)
     sample = [drawn(stretch, keep, noise, setting.window, number) for number, stretch in enumerate(stretches[:20])]
     share = setting.words / sum(len(stretch) for stretch in stretches[:20])
     pairs = share * sum(int((windows.last - windows.first - 1).sum()) for windows, _ in sample)

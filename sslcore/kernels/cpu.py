@@ -15,15 +15,14 @@ import numpy as np
 from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, backward_one, fetch, forward, sum_rows
 from sslcore.kernels.compilation import compiled_in_order, inlined
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
+from sslcore.kernels.hot import FLOAT_BYTES, Hot, add_changes, hot_rows, row_address
 from sslcore.kernels.huffman import Paths
 from sslcore.kernels.lanes import LANES, address, total, zeros
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = 4  # windows that share their negatives
-TOP = 64  # nodes of the Huffman tree, the most frequented, of which each thread has its own copy
 NEAR = 256  # nodes of the tree that stay in the cache by themselves
 LOG_2 = 0.6931471805599453
-FLOAT_BYTES = 4
 
 
 class Output(NamedTuple):
@@ -40,13 +39,15 @@ def padded(dimensions: int) -> int:
 
 
 @inlined
-def different_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: np.ndarray, many: np.ndarray) -> int:
+def different_rows(
+    windows: Windows, i: int, matrix: int, own: int, hot: int, row_bytes: int, rows: np.ndarray, many: np.ndarray
+) -> int:
     """Fill rows and many with the different words around words[i] and how often each occurs; how many they are."""
     m = 0
     first = windows.first[i]
     for j in range(first, windows.last[i]):
         if j != i:
-            row = matrix + np.int64(windows.words[j]) * row_bytes
+            row = row_address(windows.words[j], matrix, own, hot, row_bytes)
             earlier = windows.same[j] if windows.same[j] != i else windows.same[i]
             a = m
             if earlier >= first:
@@ -61,11 +62,11 @@ def different_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: 
 
 
 @inlined
-def context_rows(windows: Windows, i: int, matrix: int, row_bytes: int, rows: np.ndarray) -> None:
+def context_rows(windows: Windows, i: int, matrix: int, own: int, hot: int, row_bytes: int, rows: np.ndarray) -> None:
     """Fill rows with the words around words[i]."""
     m = 0
     for j in range(windows.first[i], windows.last[i]):
-        rows[m] = matrix + np.int64(windows.words[j]) * row_bytes
+        rows[m] = row_address(windows.words[j], matrix, own, hot, row_bytes)
         m += j != i
 
 
@@ -94,17 +95,14 @@ def path_targets(
     paths: Paths,
     matrix: int,
     own: int,
-    first_own: int,
+    hot: int,
     row_bytes: int,
     nothing: int,
     targets: np.ndarray,
     signs: np.ndarray,
     weights: np.ndarray,
 ) -> int:
-    """Fill targets, signs and weights with the way from the root to the center; the blocks they take.
-
-    Nodes from first_own on have their rows from `own` on.
-    """
+    """Fill targets, signs and weights with the way from the root to the center; the blocks they take."""
     start = paths.offsets[center]
     length = paths.offsets[center + 1] - start
     blocks = (length + OUTPUTS - 1) // OUTPUTS
@@ -112,8 +110,7 @@ def path_targets(
         place = k // OUTPUTS * LANES + k % OUTPUTS
         targets[k], weights[place] = nothing, 0
         if k < length:
-            node = np.int64(paths.nodes[start + k])
-            targets[k] = matrix + node * row_bytes if node < first_own else own + (node - first_own) * row_bytes
+            targets[k] = row_address(paths.nodes[start + k], matrix, own, hot, row_bytes)
             weights[place] = 1
             signs[place] = paths.turns[start + k]
     return blocks
@@ -123,7 +120,7 @@ def path_targets(
 def fetch_path(word: int, paths: Paths, matrix: int, row_bytes: int, D: int) -> None:
     """Ask for the nodes on a word's path, but for the most frequented, which are near anyway."""
     for k in range(paths.offsets[word], paths.offsets[word + 1]):
-        if paths.nodes[k] < paths.inner - NEAR:
+        if paths.nodes[k] >= NEAR:
             fetch(matrix + np.int64(paths.nodes[k]) * row_bytes, D)
 
 
@@ -136,16 +133,15 @@ def update_windows(
     negatives: np.ndarray,
     times: np.ndarray,
     paths: Paths,
-    own: np.ndarray,
-    first_own: int,
+    hot: Hot,
     rate_begin: float,
     rate_end: float,
 ) -> tuple[float, int]:
     """(loss in nats, pairs) of `reference.update_windows` on the same draws; inputs, outputs float32 [*, D] in place.
 
     negatives, times [groups, K] are those of `draw_negatives`; with K = 0 and as many groups as windows, the paths are
-    taken, and own [*, D] are the rows of the nodes from first_own on. The loss is summed over every pair before its
-    update: nothing is sampled, so it does not depend on how work is cut.
+    taken. The rows in `hot` (of outputs only with the paths) are read and changed there, not in inputs and outputs. The
+    loss is summed over every pair before its update: nothing is sampled, so it does not depend on how work is cut.
     """
     n, D = len(windows.words), inputs.shape[1]
     groups, K = negatives.shape
@@ -166,7 +162,9 @@ def update_windows(
     targets = np.full(all_blocks * OUTPUTS, nothing)
     signs, weights = np.full(all_blocks * LANES, -1, np.float32), np.zeros(all_blocks * LANES, np.float32)
     signs[0], weights[0] = 1, 1
-    input_matrix, output_matrix, own_matrix = address(inputs, 0), address(outputs, 0), address(own, 0)
+    input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
+    own_inputs, own_outputs = address(hot.inputs, 0), address(hot.outputs, 0)
+    hot_inputs, hot_outputs = len(hot.inputs), len(hot.outputs)
 
     bits, pairs = 0.0, 0
     for g in range(groups):
@@ -181,7 +179,8 @@ def update_windows(
                 else:
                     fetch_path(windows.words[i + 1], paths, output_matrix, row_bytes, D)
             if i + widest // 2 + 2 < n:  # what the widest window two words on takes in
-                fetch(input_matrix + np.int64(windows.words[i + widest // 2 + 2]) * row_bytes, D)
+                coming = windows.words[i + widest // 2 + 2]
+                fetch(row_address(coming, input_matrix, own_inputs, hot_inputs, row_bytes), D)
             center, contexts = windows.words[i], windows.last[i] - windows.first[i] - 1
             if contexts == 0:
                 continue
@@ -190,16 +189,16 @@ def update_windows(
                 negative_targets(center, negatives[g], times[g], output_matrix, row_bytes, nothing, targets, weights)
             else:
                 blocks = path_targets(
-                    center, paths, output_matrix, own_matrix, first_own, row_bytes, nothing, targets, signs, weights
+                    center, paths, output_matrix, own_outputs, hot_outputs, row_bytes, nothing, targets, signs, weights
                 )
             rate = rate_begin + (rate_end - rate_begin) * i / n
             if kind == SKIP_GRAM:
                 X, count = rows, many
-                x = different_rows(windows, i, input_matrix, row_bytes, rows, many)
+                x = different_rows(windows, i, input_matrix, own_inputs, hot_inputs, row_bytes, rows, many)
                 pairs += contexts
             else:
                 X, count, x = together, once, 1
-                context_rows(windows, i, input_matrix, row_bytes, rows)
+                context_rows(windows, i, input_matrix, own_inputs, hot_inputs, row_bytes, rows)
                 sum_rows(rows, contexts, 1 / contexts if kind == CBOW_MEAN else 1.0, together[0], D)
                 pairs += 1
             found = found + forward(D, X, count, x, targets, blocks, signs, weights, rate, E)  # once: it is long
@@ -230,21 +229,16 @@ def train_stretch(
 ) -> tuple[float, int]:
     """Draw the windows of a stretch of text and update with them: (loss in nats, pairs).
 
-    Every path goes through the top of the tree. Several `threads` that wrote the same rows would wait for each other at
-    each; so each takes its own copy of the top for the stretch, and what it changed counts by its share of the threads.
+    Several `threads` have each their own copy of the hot rows for the stretch (`hot`).
     """
     windows, state = draw_windows(ids, boundaries, keep, window, np.uint64(seed))
     n = len(windows.words)
     groups = (n + SHARING - 1) // SHARING if output.negatives > 0 else n
     negatives, times = draw_negatives(output.noise, groups, output.negatives, state)
-    nodes = output.paths.inner
-    first_own = max(0, nodes - TOP) if threads > 1 else nodes
-    before = outputs[first_own:nodes].copy()
-    own = before.copy()
+    hot, before = hot_rows(inputs, outputs, threads, output.negatives == 0)
     loss, pairs = update_windows(
-        kind, inputs, outputs, windows, negatives, times, output.paths, own, first_own, rate_begin, rate_end
+        kind, inputs, outputs, windows, negatives, times, output.paths, hot, rate_begin, rate_end
     )
-    for row in range(len(own)):  # loops: an expression of arrays takes five seconds more to compile
-        for d in range(own.shape[1]):
-            outputs[first_own + row, d] += (own[row, d] - before[row, d]) / np.float32(threads)
+    add_changes(inputs, hot.inputs, before.inputs, threads)
+    add_changes(outputs, hot.outputs, before.outputs, threads)
     return loss, pairs

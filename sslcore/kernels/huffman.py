@@ -15,12 +15,11 @@ class Paths(NamedTuple):
     """The way from the root to each word: inner nodes nodes[offsets[w]:offsets[w + 1]], and the turn at each."""
 
     offsets: np.ndarray  # int64 [V + 1]
-    nodes: np.ndarray  # int32 [Σ lengths]: rows of the output matrix, the root is the last
+    nodes: np.ndarray  # int32 [Σ lengths]: rows of the output matrix, the root is row 0 and the rarest ways come last
     turns: np.ndarray  # float32 [Σ lengths]: +1 or -1, the sign of the dot product that leads on
-    inner: int  # nodes there are; the later a node, the more words lie under it
 
 
-NO_PATHS = Paths(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), 0)
+NO_PATHS = Paths(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
 def huffman_paths(counts: np.ndarray) -> Paths:
@@ -32,7 +31,7 @@ def huffman_paths(counts: np.ndarray) -> Paths:
     order = present[np.argsort(counts[present], kind="stable")]
     parents, turns = _tree(counts[order])
     offsets, nodes, signs = _paths(order, parents, turns, len(counts))
-    return Paths(offsets, nodes, signs, len(order) - 1)
+    return Paths(offsets, nodes, signs)
 
 
 @compiled
@@ -77,6 +76,6 @@ def _paths(
         at, place = leaf, offsets[order[leaf] + 1]
         while at != root:
             place -= 1
-            nodes[place], signs[place] = parents[at] - n, turns[at]
+            nodes[place], signs[place] = root - parents[at], turns[at]
             at = parents[at]
     return offsets, nodes, signs

@@ -13,8 +13,9 @@ import numpy as np
 
 from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward_one, fetch, forward, sum_rows
 from sslcore.kernels.compilation import compiled, compiled_in_order
-from sslcore.kernels.cpu import FLOAT_BYTES, LOG_2, different_rows
+from sslcore.kernels.cpu import LOG_2, different_rows
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
+from sslcore.kernels.hot import FLOAT_BYTES
 from sslcore.kernels.lanes import LANES, address, total, zeros
 
 BEGIN, END = ord("<"), ord(">")
@@ -141,7 +142,7 @@ def update_subword_windows(
                 fetch(output_matrix + np.int64(negatives[i + 1, k]) * row_bytes, D)
             for r in range(bags.offsets[next_word], bags.offsets[next_word + 1]):
                 fetch(input_matrix + np.int64(bags.rows[r]) * row_bytes, D)
-        m = different_rows(windows, i, output_matrix, row_bytes, targets, many)
+        m = different_rows(windows, i, output_matrix, output_matrix, 0, row_bytes, targets, many)
         if m == 0:
             continue
         contexts = windows.last[i] - windows.first[i] - 1

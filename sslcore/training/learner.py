@@ -142,7 +142,9 @@ class KernelLearner:
         import torch
 
         for name, matrix in self.matrices.items():
-            matrix.copy_(torch.from_numpy(state[name]))
+            saved = torch.from_numpy(state[name])
+            columns = min(matrix.shape[1], saved.shape[1])  # rows are padded as the machine at work likes them
+            matrix[:, :columns] = saved[:, :columns].to(matrix.device)
 
     def update(self, batch: Batch) -> Metrics:
         rate_begin, rate_end = self._schedule(batch.begin), self._schedule(batch.end)

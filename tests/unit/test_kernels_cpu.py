@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from sslcore.kernels import cpu, draws, huffman, reference
+from sslcore.kernels.hot import Hot, add_changes, hot_rows
 
+NONE_HOT = Hot(np.empty((0, 8), np.float32), np.empty((0, 8), np.float32))
 COUNTS = np.array([0, 400, 300, 200, 50, 30, 15, 5])
 
 
@@ -57,12 +59,11 @@ def test_the_kernel_makes_the_updates_of_the_reference(model: str, output: str, 
     slow_loss, slow_pairs = reference.update_windows(
         update, slow_in, slow_out, *windows[:3], negatives if K else paths, 0.05, 0.01
     )
-    own = fast_out[3 : paths.inner].copy()  # the top of the tree, as each of several threads has it
+    hot = Hot(fast_in[:3].copy(), fast_out[: 0 if K else 2].copy())  # as each of several threads has them
     fast_loss, fast_pairs = cpu.update_windows(
-        kind, fast_in, fast_out, windows, negatives, times, paths if not K else huffman.NO_PATHS, own, 3, 0.05, 0.01
+        kind, fast_in, fast_out, windows, negatives, times, paths if not K else huffman.NO_PATHS, hot, 0.05, 0.01
     )
-    if not K:
-        fast_out[3 : paths.inner] = own
+    fast_in[:3], fast_out[: len(hot.outputs)] = hot
     assert fast_pairs == slow_pairs
     assert fast_loss == pytest.approx(slow_loss, rel=1e-4)
     np.testing.assert_allclose(fast_in[:, :dimensions], slow_in, atol=2e-4)
@@ -78,7 +79,7 @@ def test_the_loss_of_very_unlikely_pairs_does_not_underflow() -> None:
         reference.update_skip_gram, inputs.astype(float), outputs.astype(float), *windows[:3], negatives, 0.0, 0.0
     )
     fast, _ = cpu.update_windows(
-        cpu.SKIP_GRAM, inputs, outputs, windows, negatives, times, huffman.NO_PATHS, outputs[:0], 0, 0.0, 0.0
+        cpu.SKIP_GRAM, inputs, outputs, windows, negatives, times, huffman.NO_PATHS, NONE_HOT, 0.0, 0.0
     )
     assert fast == pytest.approx(slow, rel=1e-5)
 
@@ -212,3 +213,35 @@ def test_of_several_threads_each_adds_its_share_to_the_top_of_the_tree() -> None
     assert np.abs(moved[0][1]).max() > 0.01
     np.testing.assert_allclose(moved[1][1], moved[0][1] / 2, rtol=1e-5)
     np.testing.assert_array_equal(moved[1][0], moved[0][0])
+
+
+def test_of_several_threads_each_adds_its_share_to_the_hot_rows() -> None:
+    """The same with words: a sixteenth of the input rows counts half, and all others move alike."""
+    generator = np.random.default_rng(0)
+    counts = np.sort(generator.integers(1, 500, 64))[::-1].copy()
+    ids = generator.choice(64, 3000, p=counts / counts.sum()).astype(np.int32)
+    output = cpu.Output(5, draws.alias_table(counts / counts.sum()), huffman.NO_PATHS)
+    start = generator.normal(size=(2, 64, 8)).astype(np.float32)
+    moved = []
+    for threads in (1, 2):
+        inputs, outputs = start.copy()
+        bounds, keep, seed = np.array([0, 3000]), np.ones(64), np.uint64(3)
+        cpu.train_stretch(cpu.CBOW_MEAN, ids, bounds, keep, 3, output, threads, seed, inputs, outputs, 0.05, 0.05)
+        moved.append(np.stack([inputs, outputs]) - start)
+    assert (np.abs(moved[0][0, :4]) > 0.01).any(1).all()
+    np.testing.assert_allclose(moved[1][0, :4], moved[0][0, :4] / 2, atol=1e-5)
+    np.testing.assert_allclose(moved[1][0, 4:], moved[0][0, 4:], atol=1e-5)
+    np.testing.assert_allclose(moved[1][1], moved[0][1], atol=1e-5)
+
+
+def test_what_others_changed_in_the_hot_rows_meanwhile_stays() -> None:
+    matrix = np.arange(64 * 8, dtype=np.float32).reshape(64, 8)
+    start = matrix.copy()
+    own, before = hot_rows(matrix, matrix, 2, False)
+    assert len(own.inputs) == 4
+    assert len(own.outputs) == 0
+    assert own.inputs.ctypes.data % 64 == 0
+    own.inputs[:] += 1
+    matrix[0] += 10
+    add_changes(matrix, own.inputs, before.inputs, 2)
+    assert (matrix - start)[:5].tolist() == [[10.5] * 8, [0.5] * 8, [0.5] * 8, [0.5] * 8, [0] * 8]

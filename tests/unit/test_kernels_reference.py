@@ -122,7 +122,7 @@ def test_the_tree_is_as_short_as_a_huffman_tree(seed: int) -> None:
     assert lengths[0] == lengths[17] == 0
     assert sum(0.5 ** lengths[counts > 0]) == 1  # every turn leads somewhere, no word lies on another's way
     assert paths.nodes.max() == 296
-    assert (paths.nodes[paths.offsets[:-1][counts > 0]] == 296).all()  # all begin at the root
+    assert (paths.nodes[paths.offsets[:-1][counts > 0]] == 0).all()  # all begin at the root
 
 
 def test_windows_that_share_negatives_lie_apart() -> None:
