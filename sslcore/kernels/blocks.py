@@ -9,13 +9,31 @@ often the pair counts:
 
 Six outputs are taken at a time: two input rows × six outputs are twelve accumulators, and six outputs with their six
 sums leave room for a row, which fills the sixteen registers of AVX2. Rows are given by their addresses, so they are
-read and written where they lie, whichever matrix that is; D is a multiple of 8 and what is beyond the dimensions is 0.
+read and written where they lie, whichever matrix that is; D is a multiple of LANES and what is beyond the dimensions
+is 0.
 """
 
 import numpy as np
 
 from sslcore.kernels.compilation import inlined
-from sslcore.kernels.lanes import LANES, address, broadcast, load, log2, prefetch, sigmoid, spread, store, sums, zeros
+from sslcore.kernels.lanes import (
+    LANES,
+    OCTET,
+    address,
+    broadcast,
+    broadcast8,
+    load,
+    load8,
+    log2,
+    prefetch,
+    sigmoid,
+    spread,
+    spread8,
+    store,
+    sums,
+    zeros,
+    zeros8,
+)
 
 OUTPUTS = 6
 LINE = 16  # float32 in a cache line
@@ -34,18 +52,18 @@ def forward(
     rate: float,
     E: np.ndarray,
 ) -> float:
-    """Fill E; Σ w log2 q as lanes.
+    """Fill E; Σ w log2 q as an octet.
 
     rows [≥ m] and targets [6 blocks] are addresses; w is many [≥ m] times weights, which as signs is float32
     [8 blocks]: six outputs and two places left free in each block. E is float32 [≥ m, 8 blocks].
     """
-    one, nothing, found = broadcast(np.float32(1)), zeros(), zeros()
-    step = broadcast(np.float32(rate))
+    one, nothing, found = broadcast8(np.float32(1)), zeros(), zeros8()
+    step = broadcast8(np.float32(rate))
     e, sign, weight, count = address(E, 0), address(signs, 0), address(weights, 0), address(many, 0)
     for b in range(blocks):
         t0, t1, t2 = targets[b * OUTPUTS], targets[b * OUTPUTS + 1], targets[b * OUTPUTS + 2]
         t3, t4, t5 = targets[b * OUTPUTS + 3], targets[b * OUTPUTS + 4], targets[b * OUTPUTS + 5]
-        s, w = load(sign, b * LANES), load(weight, b * LANES)
+        s, w = load8(sign, b * OCTET), load8(weight, b * OCTET)
         for a in range(0, m - 1, 2):
             x0, x1 = rows[a], rows[a + 1]
             s00 = s01 = s02 = s03 = s04 = s05 = zeros()
@@ -66,9 +84,9 @@ def forward(
                 s05, s15 = s05 + u * y, s15 + v * y
             q0 = sigmoid(s * sums(s00, s01, s02, s03, s04, s05, nothing, nothing))
             q1 = sigmoid(s * sums(s10, s11, s12, s13, s14, s15, nothing, nothing))
-            w0, w1 = w * spread(count, a), w * spread(count, a + 1)
-            store(e, (a * blocks + b) * LANES, (one - q0) * (step * s * w0))
-            store(e, ((a + 1) * blocks + b) * LANES, (one - q1) * (step * s * w1))
+            w0, w1 = w * spread8(count, a), w * spread8(count, a + 1)
+            store(e, (a * blocks + b) * OCTET, (one - q0) * (step * s * w0))
+            store(e, ((a + 1) * blocks + b) * OCTET, (one - q1) * (step * s * w1))
             found = found + log2(q0) * w0 + log2(q1) * w1
         if m % 2:
             x0 = rows[m - 1]
@@ -78,8 +96,8 @@ def forward(
                 s00, s01, s02 = s00 + u * load(t0, d), s01 + u * load(t1, d), s02 + u * load(t2, d)
                 s03, s04, s05 = s03 + u * load(t3, d), s04 + u * load(t4, d), s05 + u * load(t5, d)
             q0 = sigmoid(s * sums(s00, s01, s02, s03, s04, s05, nothing, nothing))
-            w0 = w * spread(count, m - 1)
-            store(e, ((m - 1) * blocks + b) * LANES, (one - q0) * (step * s * w0))
+            w0 = w * spread8(count, m - 1)
+            store(e, ((m - 1) * blocks + b) * OCTET, (one - q0) * (step * s * w0))
             found = found + log2(q0) * w0
     return found
 
@@ -103,7 +121,7 @@ def backward(
             y0, y1, y2, y3, y4, y5 = load(t0, d), load(t1, d), load(t2, d), load(t3, d), load(t4, d), load(t5, d)
             c0, c1, c2, c3, c4, c5 = y0, y1, y2, y3, y4, y5
             for a in range(m):
-                here = (a * blocks + b) * LANES
+                here = (a * blocks + b) * OCTET
                 x, moved = load(rows[a], d), load(read[a], d)
                 g = spread(e, here)
                 c0, moved = c0 + g * x, moved + g * y0
@@ -133,8 +151,8 @@ def backward_one(D: int, x: int, moved: int, targets: np.ndarray, blocks: int, E
     for b in range(blocks):
         t0, t1, t2 = targets[b * OUTPUTS], targets[b * OUTPUTS + 1], targets[b * OUTPUTS + 2]
         t3, t4, t5 = targets[b * OUTPUTS + 3], targets[b * OUTPUTS + 4], targets[b * OUTPUTS + 5]
-        g0, g1, g2 = spread(e, b * LANES), spread(e, b * LANES + 1), spread(e, b * LANES + 2)
-        g3, g4, g5 = spread(e, b * LANES + 3), spread(e, b * LANES + 4), spread(e, b * LANES + 5)
+        g0, g1, g2 = spread(e, b * OCTET), spread(e, b * OCTET + 1), spread(e, b * OCTET + 2)
+        g3, g4, g5 = spread(e, b * OCTET + 3), spread(e, b * OCTET + 4), spread(e, b * OCTET + 5)
         for d in range(0, D, LANES):
             u = load(x, d)
             total = load(moved, d) if b > 0 else zeros()

@@ -17,7 +17,7 @@ from sslcore.kernels.compilation import compiled_in_order, inlined
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES, Hot, add_changes, hot_rows, row_address
 from sslcore.kernels.huffman import Paths
-from sslcore.kernels.lanes import LANES, address, total, zeros
+from sslcore.kernels.lanes import LANES, OCTET, address, total, zeros8
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = 4  # windows that share their negatives
@@ -86,7 +86,7 @@ def negative_targets(
     for k in range(len(negatives)):
         out = negatives[k] == center or times[k] == 0
         targets[k + 1] = nothing if out else matrix + np.int64(negatives[k]) * row_bytes
-        weights[(k + 1) // OUTPUTS * LANES + (k + 1) % OUTPUTS] = np.float32(0) if out else times[k]
+        weights[(k + 1) // OUTPUTS * OCTET + (k + 1) % OUTPUTS] = np.float32(0) if out else times[k]
 
 
 @inlined
@@ -107,7 +107,7 @@ def path_targets(
     length = paths.offsets[center + 1] - start
     blocks = (length + OUTPUTS - 1) // OUTPUTS
     for k in range(blocks * OUTPUTS):
-        place = k // OUTPUTS * LANES + k % OUTPUTS
+        place = k // OUTPUTS * OCTET + k % OUTPUTS
         targets[k], weights[place] = nothing, 0
         if k < length:
             targets[k] = row_address(paths.nodes[start + k], matrix, own, hot, row_bytes)
@@ -157,10 +157,10 @@ def update_windows(
     between = np.array([address(scratch, a * D) for a in range(widest)])
     nothing, moved = address(scratch, widest * D), address(scratch, (widest + 1) * D)
     together = np.array([address(scratch, (widest + 2) * D)])
-    E = np.zeros((widest, all_blocks * LANES), np.float32)
+    E = np.zeros((widest, all_blocks * OCTET), np.float32)
     rows, many, once = np.zeros(widest, np.int64), np.zeros(widest, np.float32), np.ones(1, np.float32)
     targets = np.full(all_blocks * OUTPUTS, nothing)
-    signs, weights = np.full(all_blocks * LANES, -1, np.float32), np.zeros(all_blocks * LANES, np.float32)
+    signs, weights = np.full(all_blocks * OCTET, -1, np.float32), np.zeros(all_blocks * OCTET, np.float32)
     signs[0], weights[0] = 1, 1
     input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
     own_inputs, own_outputs = address(hot.inputs, 0), address(hot.outputs, 0)
@@ -168,7 +168,7 @@ def update_windows(
 
     bits, pairs = 0.0, 0
     for g in range(groups):
-        found = zeros()
+        found = zeros8()
         if g + 1 < groups:
             for k in range(K):
                 fetch(output_matrix + np.int64(negatives[g + 1, k]) * row_bytes, D)

@@ -1,8 +1,9 @@
-"""Eight float32 side by side, as a type that compiled functions can hold in a register.
+"""Several float32 side by side, as types that compiled functions can hold in a register.
 
 Numba leaves vectorising to the compiler, which keeps the accumulators of a small matrix product in memory rather than
-in registers; here the kernel says which eight numbers it means. LLVM turns them into one AVX register, two NEON or SSE
-registers, or whatever the machine has: nothing in this file knows which.
+in registers; here the kernel says which numbers it means. Rows are taken by `LANES`, sixteen where a register holds as
+many (AVX-512), else eight; what comes of a block of dot products stands in an octet, eight numbers on every machine.
+LLVM turns either into one AVX register, two NEON or SSE registers, or whatever the machine has.
 
     x, y = address(inputs, row * D), address(outputs, other * D)
     s = s + load(x, d) * load(y, d)                 # fused where the machine can
@@ -14,34 +15,47 @@ Nothing here checks bounds. Compile with `compiled_in_order`: `sigmoid` rounds b
 import operator
 from typing import Any
 
+import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import extending
 from numba.core import types
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import lower_builtin, models, register_model
 
-LANES = 8
+OCTET = 8
+_FEATURES: str = (
+    vars(numba.config)["CPU_FEATURES"] or binding.get_host_cpu_features().flatten()
+)  # numba's setting comes first
+LANES = 16 if "+avx512f" in _FEATURES else 8
 CACHE_LINE = 64  # bytes
 intrinsic: Any = extending.intrinsic  # what it makes is called without the first argument, which its type does not say
 _FLOAT, _INT, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
-_FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
+_FLOATS, _INTS = ir.VectorType(_FLOAT, OCTET), ir.VectorType(_INT, OCTET)  # an octet
 _MANTISSA_BITS = 23
 
 
-class Lanes(types.Type):
-    def __init__(self) -> None:
-        super().__init__("float32x8")
+class Side(types.Type):
+    """So many float32 side by side."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(f"float32x{width}")
 
 
-lanes = Lanes()
-
-
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
+@register_model(Side)
+class _SideModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _FLOATS)
+        super().__init__(manager, kind, _vector(kind.width))
+
+
+def _vector(width: int, element: ir.Type = _FLOAT) -> ir.VectorType:
+    return ir.VectorType(element, width)
+
+
+octet = Side(OCTET)
+lanes = octet if LANES == OCTET else Side(LANES)
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------------
@@ -50,9 +64,9 @@ class _LanesModel(models.PrimitiveModel):
 def _operator(symbol: Any, instruction: str) -> None:
     @infer_global(symbol)
     class Template(ConcreteTemplate):
-        cases = (signature(lanes, lanes, lanes),)
+        cases = tuple(signature(kind, kind, kind) for kind in {octet, lanes})
 
-    @lower_builtin(symbol, lanes, lanes)
+    @lower_builtin(symbol, Side, Side)
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args, flags=("contract",))
 
@@ -62,45 +76,64 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
 
 
 def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_FLOATS, [float(value)] * LANES)
+    """An octet."""
+    return ir.Constant(_FLOATS, [float(value)] * OCTET)
 
 
 def _constants(value: int) -> ir.Constant:
-    return ir.Constant(_INTS, [value] * LANES)
+    return ir.Constant(_INTS, [value] * OCTET)
 
 
 def _call(builder: Any, name: str, args: Any) -> Any:
-    """An LLVM intrinsic of lanes → lanes."""
+    """An LLVM intrinsic of octets → octet."""
     known = builder.module.globals.get(name)
     function = known or ir.Function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * len(args)), name)
     return builder.call(function, args)
 
 
-def _spread(builder: Any, value: Any) -> Any:
-    undefined = ir.Constant(_FLOATS, ir.Undefined)
-    return builder.shuffle_vector(builder.insert_element(undefined, value, _INT(0)), undefined, _constants(0))
+def _spread(builder: Any, value: Any, width: int) -> Any:
+    undefined = ir.Constant(_vector(width), ir.Undefined)
+    everywhere = ir.Constant(_vector(width, _INT), [0] * width)
+    return builder.shuffle_vector(builder.insert_element(undefined, value, _INT(0)), undefined, everywhere)
 
 
-@intrinsic
-def zeros(typing: Any) -> Any:
-    """Eight times 0."""
-    return lanes(), lambda context, builder, sig, args: _constant(0)
+def _zeros(kind: Side) -> Any:
+    @intrinsic
+    def zeros(typing: Any) -> Any:
+        """As many times 0."""
+        return kind(), lambda context, builder, sig, args: ir.Constant(_vector(kind.width), [0.0] * kind.width)
+
+    return zeros
 
 
-@intrinsic
-def broadcast(typing: Any, value: Any) -> Any:
-    """Eight times the float32."""
-    return lanes(types.float32), lambda context, builder, sig, args: _spread(builder, args[0])
+def _broadcast(kind: Side) -> Any:
+    @intrinsic
+    def broadcast(typing: Any, value: Any) -> Any:
+        """As many times the float32."""
+        return kind(types.float32), lambda context, builder, sig, args: _spread(builder, args[0], kind.width)
+
+    return broadcast
+
+
+zeros, zeros8 = _zeros(lanes), _zeros(octet)
+broadcast, broadcast8 = _broadcast(lanes), _broadcast(octet)
 
 
 @intrinsic
 def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-    """Side by side what each of the eight sums up to."""
+    """An octet: what each of the eight lanes sums up to."""
 
     def mixed(builder: Any, a: Any, b: Any, *halves: Any) -> Any:
         return builder.fadd(*(builder.shuffle_vector(a, b, ir.Constant(_INTS, list(half))) for half in halves))
 
+    def half(builder: Any, x: Any) -> Any:
+        """An octet of the same sum."""
+        low, high = ([*range(start, start + OCTET)] for start in (0, OCTET))
+        return builder.fadd(*(builder.shuffle_vector(x, x, ir.Constant(_INTS, part)) for part in (low, high)))
+
     def lower(context: Any, builder: Any, sig: Any, rows: Any) -> Any:
+        if LANES > OCTET:
+            rows = [half(builder, row) for row in rows]
         while len(rows) > 2:  # even and odd neighbours within each half of four: x86 has an instruction for this
             neighbours = zip(rows[::2], rows[1::2], strict=True)
             rows = [
@@ -108,21 +141,22 @@ def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h:
             ]
         return mixed(builder, *rows, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
 
-    return lanes(*[lanes] * LANES), lower
+    return octet(*[lanes] * OCTET), lower
 
 
 @intrinsic
 def total(typing: Any, x: Any) -> Any:
-    """The float32 sum of the eight, halves added first."""
+    """The float32 sum of an octet or of lanes, halves added first."""
 
     def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        x = args[0]
-        for half in (4, 2, 1):
-            other = ir.Constant(_INTS, [(i + half) % LANES for i in range(LANES)])
-            x = b.fadd(x, b.shuffle_vector(x, x, other))
+        x, width = args[0], sig.args[0].width
+        half = width // 2
+        while half:
+            other = ir.Constant(_vector(width, _INT), [(i + half) % width for i in range(width)])
+            x, half = b.fadd(x, b.shuffle_vector(x, x, other)), half // 2
         return b.extract_element(x, _INT(0))
 
-    return types.float32(lanes), lower
+    return types.float32(x), lower
 
 
 @intrinsic
@@ -146,7 +180,7 @@ def sigmoid(typing: Any, x: Any) -> Any:
         exponential = b.bitcast(b.add(b.bitcast(power, _INTS), exponent), _FLOATS)
         return b.fdiv(_constant(1), b.fadd(_constant(1), exponential))
 
-    return lanes(lanes), lower
+    return octet(octet), lower
 
 
 @intrinsic
@@ -162,7 +196,7 @@ def log2(typing: Any, x: Any) -> Any:
         m = b.bitcast(b.add(b.and_(bits, _constants(0x007FFFFF)), _constants(0x3F2AAAAB)), _FLOATS)
         return b.fadd(b.sitofp(k, _FLOATS), _polynomial(b, b.fsub(m, _constant(1)), _LOG2))
 
-    return lanes(lanes), lower
+    return octet(octet), lower
 
 
 def _polynomial(builder: Any, x: Any, coefficients: Any) -> Any:
@@ -182,7 +216,7 @@ _LOG2 = (0.252508299, -0.284405332, 0.284484182, -0.357703166, 0.481026499, -0.7
 
 
 def aligned_zeros(rows: int, columns: int) -> np.ndarray:
-    """float32 [rows, columns] that begins at a cache line: eight numbers of a row never lie across two.
+    """float32 [rows, columns] that begins at a cache line: lanes of a row never lie across two.
 
     NumPy begins 16 bytes off, which made CBOW a quarter slower.
     """
@@ -208,35 +242,45 @@ def _pointer(builder: Any, place: Any, offset: Any, kind: Any) -> Any:
     return builder.bitcast(builder.gep(start, [offset]), kind.as_pointer())
 
 
-@intrinsic
-def load(typing: Any, place: Any, offset: Any) -> Any:
-    """The eight numbers from `offset` numbers after an address on."""
+def _load(kind: Side) -> Any:
+    @intrinsic
+    def load(typing: Any, place: Any, offset: Any) -> Any:
+        """The numbers from `offset` numbers after an address on."""
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_pointer(builder, args[0], args[1], _FLOATS), align=4)
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.load(_pointer(builder, args[0], args[1], _vector(kind.width)), align=4)
 
-    return lanes(types.int64, types.int64), lower
+        return kind(types.int64, types.int64), lower
+
+    return load
+
+
+def _spread_from(kind: Side) -> Any:
+    @intrinsic
+    def spread(typing: Any, place: Any, offset: Any) -> Any:
+        """As many times the number `offset` numbers after an address."""
+
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return _spread(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT)), kind.width)
+
+        return kind(types.int64, types.int64), lower
+
+    return spread
+
+
+load, load8 = _load(lanes), _load(octet)
+spread, spread8 = _spread_from(lanes), _spread_from(octet)
 
 
 @intrinsic
 def store(typing: Any, place: Any, offset: Any, value: Any) -> Any:
-    """Write eight numbers from `offset` numbers after an address on."""
+    """Write lanes or an octet from `offset` numbers after an address on."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(builder, args[0], args[1], _FLOATS), align=4)
+        builder.store(args[2], _pointer(builder, args[0], args[1], _vector(sig.args[2].width)), align=4)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, lanes), lower
-
-
-@intrinsic
-def spread(typing: Any, place: Any, offset: Any) -> Any:
-    """Eight times the number `offset` numbers after an address."""
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _spread(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT)))
-
-    return lanes(types.int64, types.int64), lower
+    return types.void(types.int64, types.int64, value), lower
 
 
 @intrinsic

@@ -16,7 +16,7 @@ from sslcore.kernels.compilation import compiled, compiled_in_order
 from sslcore.kernels.cpu import LOG_2, different_rows
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES
-from sslcore.kernels.lanes import LANES, address, total, zeros
+from sslcore.kernels.lanes import OCTET, address, total, zeros8
 
 BEGIN, END = ord("<"), ord(">")
 
@@ -127,11 +127,11 @@ def update_subword_windows(
     scratch = np.zeros((3, D), np.float32)
     nothing, moved = address(scratch, 0), address(scratch, D)
     together = np.array([address(scratch, 2 * D)])
-    E = np.zeros((1, all_blocks * LANES), np.float32)
+    E = np.zeros((1, all_blocks * OCTET), np.float32)
     once = np.ones(1, np.float32)
     rows = np.zeros(largest, np.int64)
     targets, many = np.zeros(all_blocks * OUTPUTS, np.int64), np.zeros(all_blocks * OUTPUTS, np.float32)
-    signs, weights = np.zeros(all_blocks * LANES, np.float32), np.zeros(all_blocks * LANES, np.float32)
+    signs, weights = np.zeros(all_blocks * OCTET, np.float32), np.zeros(all_blocks * OCTET, np.float32)
     input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
 
     bits, pairs = 0.0, 0
@@ -158,7 +158,7 @@ def update_subword_windows(
                     used += 1
         blocks = (used + OUTPUTS - 1) // OUTPUTS
         for k in range(blocks * OUTPUTS):
-            place = k // OUTPUTS * LANES + k % OUTPUTS
+            place = k // OUTPUTS * OCTET + k % OUTPUTS
             if k >= used:
                 targets[k], many[k] = nothing, 0
             signs[place], weights[place] = 1 if k < m else -1, many[k]
@@ -168,7 +168,7 @@ def update_subword_windows(
             rows[r] = input_matrix + np.int64(bags.rows[bags.offsets[center] + r]) * row_bytes
         rate = rate_begin + (rate_end - rate_begin) * i / n
         sum_rows(rows, size, 1 / size, together[0], D)
-        bits += total(zeros() + forward(D, together, once, 1, targets, blocks, signs, weights, rate, E))
+        bits += total(zeros8() + forward(D, together, once, 1, targets, blocks, signs, weights, rate, E))
         backward_one(D, together[0], moved, targets, blocks, E)
         add_to_rows(rows, size, 1.0, moved, D)
         pairs += contexts

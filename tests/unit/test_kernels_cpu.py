@@ -12,8 +12,10 @@ import pytest
 
 from sslcore.kernels import cpu, draws, huffman, reference
 from sslcore.kernels.hot import Hot, add_changes, hot_rows
+from sslcore.kernels.lanes import LANES
 
-NONE_HOT = Hot(np.empty((0, 8), np.float32), np.empty((0, 8), np.float32))
+WIDTH = cpu.padded(8)
+NONE_HOT = Hot(np.empty((0, WIDTH), np.float32), np.empty((0, WIDTH), np.float32))
 COUNTS = np.array([0, 400, 300, 200, 50, 30, 15, 5])
 
 
@@ -73,7 +75,7 @@ def test_the_kernel_makes_the_updates_of_the_reference(model: str, output: str, 
 
 
 def test_the_loss_of_very_unlikely_pairs_does_not_underflow() -> None:
-    inputs, outputs = np.full((8, 8), 2.0, np.float32), np.full((8, 8), 1.0, np.float32)
+    inputs, outputs = np.full((8, WIDTH), 2.0, np.float32), np.full((8, WIDTH), 16 / WIDTH, np.float32)
     windows, (negatives, times) = drawn(text(50), np.array([0, 50]), window=5), noise_words(13, 100)
     slow, _ = reference.update_windows(
         reference.update_skip_gram, inputs.astype(float), outputs.astype(float), *windows[:3], negatives, 0.0, 0.0
@@ -146,6 +148,16 @@ def test_draws_depend_on_the_seed_alone() -> None:
     assert not (one.first == other.first).all()
 
 
+@pytest.mark.skipif(LANES == 8, reason="this machine has no wider registers: every test here is of the narrow ones")
+def test_the_kernel_makes_the_same_updates_where_registers_are_narrower() -> None:
+    narrow = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
+    these = "updates_of_the_reference and (33 or 100) and 5 or underflow or hot_rows"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", these]
+    run = subprocess.run(command, env={**os.environ, **narrow}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count(".") > 40
+
+
 COMPILE = "from sslcore.kernels.draws import next_random; import numpy as np; print(next_random(np.uint64(1)))"
 
 
@@ -202,7 +214,7 @@ def test_of_several_threads_each_adds_its_share_to_the_top_of_the_tree() -> None
     """One stretch, from outputs at zero: with two threads what it changed counts half, and the inputs move alike."""
     paths = huffman.huffman_paths(COUNTS)
     output = cpu.Output(0, draws.alias_table(COUNTS / COUNTS.sum()), paths)
-    start = np.random.default_rng(0).normal(size=(len(COUNTS), 8)).astype(np.float32)
+    start = np.random.default_rng(0).normal(size=(len(COUNTS), WIDTH)).astype(np.float32)
     moved = []
     for threads in (1, 2):
         inputs, outputs = start.copy(), np.zeros_like(start)
@@ -221,7 +233,7 @@ def test_of_several_threads_each_adds_its_share_to_the_hot_rows() -> None:
     counts = np.sort(generator.integers(1, 500, 64))[::-1].copy()
     ids = generator.choice(64, 3000, p=counts / counts.sum()).astype(np.int32)
     output = cpu.Output(5, draws.alias_table(counts / counts.sum()), huffman.NO_PATHS)
-    start = generator.normal(size=(2, 64, 8)).astype(np.float32)
+    start = generator.normal(size=(2, 64, WIDTH)).astype(np.float32)
     moved = []
     for threads in (1, 2):
         inputs, outputs = start.copy()
