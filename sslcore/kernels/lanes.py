@@ -25,9 +25,8 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import lower_builtin, models, register_model
 
 OCTET = 8
-_FEATURES: str = (
-    vars(numba.config)["CPU_FEATURES"] or binding.get_host_cpu_features().flatten()
-)  # numba's setting comes first
+# Numba's setting of what the machine has comes before what it really has, as it does for numba itself.
+_FEATURES: str = vars(numba.config)["CPU_FEATURES"] or binding.get_host_cpu_features().flatten()
 LANES = 16 if "+avx512f" in _FEATURES else 8
 CACHE_LINE = 64  # bytes
 intrinsic: Any = extending.intrinsic  # what it makes is called without the first argument, which its type does not say
