@@ -35,26 +35,26 @@ _FLOATS, _INTS = ir.VectorType(_FLOAT, OCTET), ir.VectorType(_INT, OCTET)  # an 
 _MANTISSA_BITS = 23
 
 
-class Side(types.Type):
-    """So many float32 side by side."""
+class Vector(types.Type):
+    """`width` float32 side by side."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         super().__init__(f"float32x{width}")
 
 
-@register_model(Side)
-class _SideModel(models.PrimitiveModel):
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector(kind.width))
+        super().__init__(manager, kind, _llvm(kind.width))
 
 
-def _vector(width: int, element: ir.Type = _FLOAT) -> ir.VectorType:
+def _llvm(width: int, element: ir.Type = _FLOAT) -> ir.VectorType:
     return ir.VectorType(element, width)
 
 
-octet = Side(OCTET)
-lanes = octet if LANES == OCTET else Side(LANES)
+octet = Vector(OCTET)
+lanes = octet if LANES == OCTET else Vector(LANES)
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def _operator(symbol: Any, instruction: str) -> None:
     class Template(ConcreteTemplate):
         cases = tuple(signature(kind, kind, kind) for kind in {octet, lanes})
 
-    @lower_builtin(symbol, Side, Side)
+    @lower_builtin(symbol, Vector, Vector)
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, instruction)(*args, flags=("contract",))
 
@@ -91,21 +91,21 @@ def _call(builder: Any, name: str, args: Any) -> Any:
 
 
 def _spread(builder: Any, value: Any, width: int) -> Any:
-    undefined = ir.Constant(_vector(width), ir.Undefined)
-    everywhere = ir.Constant(_vector(width, _INT), [0] * width)
+    undefined = ir.Constant(_llvm(width), ir.Undefined)
+    everywhere = ir.Constant(_llvm(width, _INT), [0] * width)
     return builder.shuffle_vector(builder.insert_element(undefined, value, _INT(0)), undefined, everywhere)
 
 
-def _zeros(kind: Side) -> Any:
+def _zeros(kind: Vector) -> Any:
     @intrinsic
     def zeros(typing: Any) -> Any:
         """As many times 0."""
-        return kind(), lambda context, builder, sig, args: ir.Constant(_vector(kind.width), [0.0] * kind.width)
+        return kind(), lambda context, builder, sig, args: ir.Constant(_llvm(kind.width), [0.0] * kind.width)
 
     return zeros
 
 
-def _broadcast(kind: Side) -> Any:
+def _broadcast(kind: Vector) -> Any:
     @intrinsic
     def broadcast(typing: Any, value: Any) -> Any:
         """As many times the float32."""
@@ -114,6 +114,7 @@ def _broadcast(kind: Side) -> Any:
     return broadcast
 
 
+# A name that ends in 8 is of octets.
 zeros, zeros8 = _zeros(lanes), _zeros(octet)
 broadcast, broadcast8 = _broadcast(lanes), _broadcast(octet)
 
@@ -151,7 +152,7 @@ def total(typing: Any, x: Any) -> Any:
         x, width = args[0], sig.args[0].width
         half = width // 2
         while half:
-            other = ir.Constant(_vector(width, _INT), [(i + half) % width for i in range(width)])
+            other = ir.Constant(_llvm(width, _INT), [(i + half) % width for i in range(width)])
             x, half = b.fadd(x, b.shuffle_vector(x, x, other)), half // 2
         return b.extract_element(x, _INT(0))
 
@@ -241,20 +242,20 @@ def _pointer(builder: Any, place: Any, offset: Any, kind: Any) -> Any:
     return builder.bitcast(builder.gep(start, [offset]), kind.as_pointer())
 
 
-def _load(kind: Side) -> Any:
+def _load(kind: Vector) -> Any:
     @intrinsic
     def load(typing: Any, place: Any, offset: Any) -> Any:
         """The numbers from `offset` numbers after an address on."""
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.load(_pointer(builder, args[0], args[1], _vector(kind.width)), align=4)
+            return builder.load(_pointer(builder, args[0], args[1], _llvm(kind.width)), align=4)
 
         return kind(types.int64, types.int64), lower
 
     return load
 
 
-def _spread_from(kind: Side) -> Any:
+def _spread_from(kind: Vector) -> Any:
     @intrinsic
     def spread(typing: Any, place: Any, offset: Any) -> Any:
         """As many times the number `offset` numbers after an address."""
@@ -276,7 +277,7 @@ def store(typing: Any, place: Any, offset: Any, value: Any) -> Any:
     """Write lanes or an octet from `offset` numbers after an address on."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(builder, args[0], args[1], _vector(sig.args[2].width)), align=4)
+        builder.store(args[2], _pointer(builder, args[0], args[1], _llvm(sig.args[2].width)), align=4)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, value), lower
