@@ -9,7 +9,7 @@ from sslcore.artifacts import Manifest, Ref
 from sslcore.errors import UserError
 from tasks import runtime
 from tasks.recording import record, settle
-from tasks.tracking import client, find_run, tracking_uri
+from tasks.tracking import client, find_run, interrupted_afterwards, tracking_uri
 
 
 class RegisteredVersion(NamedTuple):
@@ -19,6 +19,7 @@ class RegisteredVersion(NamedTuple):
     new: bool  # False: this very model was registered before
 
 
+@interrupted_afterwards()
 def register(model: Manifest, name: str, alias: str, description: str, tags: Mapping[str, str]) -> RegisteredVersion:
     """Make the model a version of `name` unless these very bytes are one already, and point the alias at it."""
     import prefect.runtime.flow_run as flow_run

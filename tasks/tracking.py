@@ -80,7 +80,7 @@ def tolerant(doing: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with _interrupted_afterwards():
+        with interrupted_afterwards():
             yield
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -88,24 +88,21 @@ def tolerant(doing: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupted_afterwards() -> Iterator[None]:
+def interrupted_afterwards() -> Iterator[None]:
     """Let Ctrl-C wait until MLflow has answered: a transaction cut in two keeps its database locked for minutes.
 
     A second Ctrl-C is heard at once.
     """
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
-        yield
-        return
     before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted, and not where a shell said to ignore it
+        return
     came: list[tuple[int, FrameType | None]] = []
 
     def wait(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         came.append((number, frame))
 
-    if not callable(before):  # ignored, or not Python's to handle
-        yield
-        return
     signal.signal(signal.SIGINT, wait)
     try:
         yield

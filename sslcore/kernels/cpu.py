@@ -15,13 +15,12 @@ import numpy as np
 from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, backward_one, fetch, forward, sum_rows
 from sslcore.kernels.compilation import compiled_in_order, inlined
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
-from sslcore.kernels.hot import FLOAT_BYTES, Hot, add_changes, hot_rows, row_address
+from sslcore.kernels.hot import FLOAT_BYTES, NODES, Hot, add_changes, hot_rows, row_address
 from sslcore.kernels.huffman import Paths
 from sslcore.kernels.lanes import LANES, OCTET, address, total, zeros8
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = 4  # windows that share their negatives
-NEAR = 256  # nodes of the tree that stay in the cache by themselves
 LOG_2 = 0.6931471805599453
 
 
@@ -118,9 +117,9 @@ def path_targets(
 
 @inlined
 def fetch_path(word: int, paths: Paths, matrix: int, row_bytes: int, D: int) -> None:
-    """Ask for the nodes on a word's path, but for the most frequented, which are near anyway."""
+    """Ask for the nodes on a word's path, but for the hot ones: they are near anyway."""
     for k in range(paths.offsets[word], paths.offsets[word + 1]):
-        if paths.nodes[k] >= NEAR:
+        if paths.nodes[k] >= NODES:
             fetch(matrix + np.int64(paths.nodes[k]) * row_bytes, D)
 
 

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from sslcore.objectives.registry import AnyObjective
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training import checkpoints
-from sslcore.training.learner import Metrics
+from sslcore.training.learner import KernelLearner, Metrics
 from sslcore.training.pretraining import pretrain, write_encoder
 
 LISTS = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
@@ -138,3 +140,17 @@ def test_a_step_killed_by_the_system_goes_on_in_the_store(tmp_path: Path) -> Non
 def test_an_artefact_holds_no_checkpoint(corpus: EncodedCorpus, tmp_path: Path) -> None:
     write_encoder(OBJECTIVES["skip_gram"], corpus, tmp_path, seed=3)
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_state_goes_on_where_rows_are_padded_otherwise() -> None:
+    """AVX-512 pads to sixteen numbers, AVX2 to eight; the dimensions come first in both."""
+    import torch
+
+    learner: Any = partial(KernelLearner, None, lambda *_: {}, lambda: None, lambda _: 0.1)
+    saved = torch.arange(16.0).reshape(2, 8)
+    wide, narrow = torch.zeros(2, 16), torch.zeros(2, 8)
+    learner({"inputs": wide}).restore({"inputs": saved.numpy()})
+    assert (wide[:, :8] == saved).all()
+    assert not wide[:, 8:].any()
+    learner({"inputs": narrow}).restore({"inputs": wide.numpy()})
+    assert (narrow == saved).all()
