@@ -1,9 +1,10 @@
 """Skip-gram and CBOW on the CPU: the mathematics of `reference`, on the same draws, compiled.
 
 What makes it fast (Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed Memory", began it): the pairs of
-a window are one small matrix product held in registers (`blocks`), and a few windows share their negatives, whose rows
-are then in the nearest cache. Windows that share lie far apart in the text: neighbours have the same contexts, and
-sharing among them costs accuracy on analogies. Rows of windows to come are asked for in time.
+a window are one small matrix product held in registers (`blocks`), and a few windows, a group, share their negatives,
+whose rows are then in the nearest cache; of CBOW the whole group is one product. Windows of a group lie far apart in
+the text: neighbours have the same contexts, and sharing among them costs accuracy on analogies. Rows of windows to come
+are asked for in time.
 
 Letters: V words, D padded dimensions, K negatives.
 """
@@ -12,15 +13,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward, backward_one, fetch, forward, sum_rows
+from sslcore.kernels.blocks import (
+    APART,
+    OUTPUTS,
+    add_to_rows,
+    backward,
+    backward_apart,
+    backward_one,
+    fetch,
+    forward,
+    sum_rows,
+)
 from sslcore.kernels.compilation import compiled_in_order, inlined
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES, NODES, Hot, add_changes, hot_rows, row_address
 from sslcore.kernels.huffman import Paths
-from sslcore.kernels.lanes import LANES, OCTET, address, total, zeros8
+from sslcore.kernels.lanes import LANES, OCTET, address, address_in, load8, store, total, zeros16
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
-SHARING = 4  # windows that share their negatives
+SHARING = APART  # windows that share their negatives
 LOG_2 = 0.6931471805599453
 
 
@@ -38,40 +49,43 @@ def padded(dimensions: int) -> int:
 
 
 @inlined
-def different_rows(
-    windows: Windows, i: int, matrix: int, own: int, hot: int, row_bytes: int, rows: np.ndarray, many: np.ndarray
-) -> int:
-    """Fill rows and many with the different words around words[i] and how often each occurs; how many they are."""
+def different_rows(windows: Windows, i: int, places: np.ndarray, rows: np.ndarray, many: np.ndarray) -> int:
+    """Fill rows and many with the different words around words[i] and how often each occurs; how many they are.
+
+    places [n] are the addresses of the words' rows.
+    """
+    place, row = address(places, 0), address(rows, 0)
     m = 0
     first = windows.first[i]
     for j in range(first, windows.last[i]):
         if j != i:
-            row = row_address(windows.words[j], matrix, own, hot, row_bytes)
+            here = address_in(place, j)
             earlier = windows.same[j] if windows.same[j] != i else windows.same[i]
             a = m
             if earlier >= first:
                 a = 0
-                while rows[a] != row:
+                while address_in(row, a) != here:
                     a += 1
             if a == m:
-                rows[m], many[m] = row, 0
+                rows[m], many[m] = here, 0
                 m += 1
             many[a] += 1
     return m
 
 
 @inlined
-def context_rows(windows: Windows, i: int, matrix: int, own: int, hot: int, row_bytes: int, rows: np.ndarray) -> None:
-    """Fill rows with the words around words[i]."""
-    m = 0
+def context_rows(windows: Windows, i: int, places: np.ndarray, rows: np.ndarray, begin: int) -> int:
+    """Fill rows from `begin` on with those of the words around words[i]; where they end."""
+    place = address(places, 0)
+    m = begin
     for j in range(windows.first[i], windows.last[i]):
-        rows[m] = row_address(windows.words[j], matrix, own, hot, row_bytes)
+        rows[m] = address_in(place, j)
         m += j != i
+    return m
 
 
 @inlined
 def negative_targets(
-    center: int,
     negatives: np.ndarray,
     times: np.ndarray,
     matrix: int,
@@ -80,12 +94,22 @@ def negative_targets(
     targets: np.ndarray,
     weights: np.ndarray,
 ) -> None:
-    """Fill targets and weights with the center and the negatives; one that is the center is left out."""
-    targets[0] = matrix + np.int64(center) * row_bytes
-    for k in range(len(negatives)):
-        out = negatives[k] == center or times[k] == 0
-        targets[k + 1] = nothing if out else matrix + np.int64(negatives[k]) * row_bytes
-        weights[(k + 1) // OUTPUTS * OCTET + (k + 1) % OUTPUTS] = np.float32(0) if out else times[k]
+    """Fill targets and weights with the negatives of a group; the first place is left for the center."""
+    for k in range(1, len(negatives) + 1):
+        targets[k] = matrix + np.int64(negatives[k - 1]) * row_bytes if times[k - 1] > 0 else nothing
+        weights[k // OUTPUTS * OCTET + k % OUTPUTS] = times[k - 1]
+
+
+@inlined
+def center_weights(center: int, negatives: np.ndarray, group: np.ndarray, weights: np.ndarray, a: int) -> None:
+    """Fill the a-th octets of weights with those of the group; a negative that is the center counts for nothing."""
+    blocks = len(group) // OCTET
+    whole, own = address(group, 0), address(weights, 0)
+    for b in range(blocks):
+        store(own, (b * APART + a) * OCTET, load8(whole, b * OCTET))
+    for k in range(1, len(negatives) + 1):
+        if negatives[k - 1] == center:
+            weights[(k // OUTPUTS * APART + a) * OCTET + k % OUTPUTS] = 0
 
 
 @inlined
@@ -101,17 +125,18 @@ def path_targets(
     signs: np.ndarray,
     weights: np.ndarray,
 ) -> int:
-    """Fill targets, signs and weights with the way from the root to the center; the blocks they take."""
+    """Fill targets, signs and the first octets of weights with the way from the root to the center; their blocks."""
     start = paths.offsets[center]
     length = paths.offsets[center + 1] - start
     blocks = (length + OUTPUTS - 1) // OUTPUTS
-    for k in range(blocks * OUTPUTS):
-        place = k // OUTPUTS * OCTET + k % OUTPUTS
-        targets[k], weights[place] = nothing, 0
-        if k < length:
-            targets[k] = row_address(paths.nodes[start + k], matrix, own, hot, row_bytes)
-            weights[place] = 1
-            signs[place] = paths.turns[start + k]
+    for b in range(blocks):
+        for place in range(OUTPUTS):
+            k = b * OUTPUTS + place
+            targets[k], weights[b * APART * OCTET + place] = nothing, 0
+            if k < length:
+                targets[k] = row_address(paths.nodes[start + k], matrix, own, hot, row_bytes)
+                weights[b * APART * OCTET + place] = 1
+                signs[b * OCTET + place] = paths.turns[start + k]
     return blocks
 
 
@@ -152,25 +177,35 @@ def update_windows(
             most = max(most, int(paths.offsets[windows.words[i] + 1] - paths.offsets[windows.words[i]]))
     all_blocks = (most + OUTPUTS - 1) // OUTPUTS
 
-    scratch = np.zeros((widest + 3, D), np.float32)
-    between = np.array([address(scratch, a * D) for a in range(widest)])
-    nothing, moved = address(scratch, widest * D), address(scratch, (widest + 1) * D)
-    together = np.array([address(scratch, (widest + 2) * D)])
-    E = np.zeros((widest, all_blocks * OCTET), np.float32)
-    rows, many, once = np.zeros(widest, np.int64), np.zeros(widest, np.float32), np.ones(1, np.float32)
-    targets = np.full(all_blocks * OUTPUTS, nothing)
-    signs, weights = np.full(all_blocks * OCTET, -1, np.float32), np.zeros(all_blocks * OCTET, np.float32)
-    signs[0], weights[0] = 1, 1
     input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
     own_inputs, own_outputs = address(hot.inputs, 0), address(hot.outputs, 0)
     hot_inputs, hot_outputs = len(hot.inputs), len(hot.outputs)
+    places = np.empty(n, np.int64)
+    for i in range(n):
+        places[i] = row_address(windows.words[i], input_matrix, own_inputs, hot_inputs, row_bytes)
+
+    scratch = np.zeros((1 + widest + 2 * APART, D), np.float32)
+    nothing, together, moved = address(scratch, 0), address(scratch, D), address(scratch, (1 + APART) * D)
+    X = np.array([together + a * row_bytes for a in range(APART)])
+    between = np.array([address(scratch, (1 + 2 * APART + a) * D) for a in range(widest)])
+    rows, ends = np.zeros(APART * widest, np.int64), np.zeros(APART + 1, np.int64)
+    many, once = np.zeros(widest + 1, np.float32), np.array([1, 0], np.float32)
+    E = np.zeros((all_blocks, max(widest + widest % 2, APART), OCTET), np.float32)
+    targets, own = np.full(all_blocks * OUTPUTS, nothing), np.full(APART, nothing)
+    signs, group = np.full(all_blocks * OCTET, -1, np.float32), np.zeros(all_blocks * OCTET, np.float32)
+    weights, nothing_counts = np.zeros(all_blocks * APART * OCTET, np.float32), np.zeros(all_blocks * OCTET, np.float32)
+    signs[0], group[0] = 1, 1
 
     bits, pairs = 0.0, 0
     for g in range(groups):
-        found = zeros8()
+        found = zeros16()
+        rate = rate_begin + (rate_end - rate_begin) * g / groups
+        if K > 0:
+            negative_targets(negatives[g], times[g], output_matrix, row_bytes, nothing, targets, group)
         if g + 1 < groups:
             for k in range(K):
                 fetch(output_matrix + np.int64(negatives[g + 1, k]) * row_bytes, D)
+        x = 0  # windows that are ready
         for i in range(g, n, groups):
             if i + 1 < n:
                 if K > 0:
@@ -178,34 +213,63 @@ def update_windows(
                 else:
                     fetch_path(windows.words[i + 1], paths, output_matrix, row_bytes, D)
             if i + widest // 2 + 2 < n:  # what the widest window two words on takes in
-                coming = windows.words[i + widest // 2 + 2]
-                fetch(row_address(coming, input_matrix, own_inputs, hot_inputs, row_bytes), D)
+                fetch(places[i + widest // 2 + 2], D)
             center, contexts = windows.words[i], windows.last[i] - windows.first[i] - 1
-            if contexts == 0:
-                continue
-            blocks = all_blocks
-            if K > 0:
-                negative_targets(center, negatives[g], times[g], output_matrix, row_bytes, nothing, targets, weights)
-            else:
-                blocks = path_targets(
-                    center, paths, output_matrix, own_outputs, hot_outputs, row_bytes, nothing, targets, signs, weights
-                )
-            rate = rate_begin + (rate_end - rate_begin) * i / n
+            if contexts > 0:
+                blocks = all_blocks
+                if K == 0:
+                    blocks = path_targets(
+                        center,
+                        paths,
+                        output_matrix,
+                        own_outputs,
+                        hot_outputs,
+                        row_bytes,
+                        nothing,
+                        targets,
+                        signs,
+                        weights,
+                    )
+                else:
+                    center_weights(center, negatives[g], group, weights, x)
+                    own[x] = output_matrix + np.int64(center) * row_bytes
+                if kind == SKIP_GRAM:
+                    pairs += contexts
+                else:
+                    ends[x + 1] = context_rows(windows, i, places, rows, ends[x])
+                    scale = 1 / contexts if kind == CBOW_MEAN else 1.0
+                    sum_rows(rows, ends[x], ends[x + 1], scale, together + x * row_bytes, D)
+                    pairs += 1
+                x += 1
+            if x == 0 or (kind != SKIP_GRAM and i + groups < n):
+                continue  # CBOW takes the windows of a group at once
+            own_weights, of, count, first, size = 0, rows, many, targets, x
             if kind == SKIP_GRAM:
-                X, count = rows, many
-                x = different_rows(windows, i, input_matrix, own_inputs, hot_inputs, row_bytes, rows, many)
-                pairs += contexts
+                size = different_rows(windows, i, places, rows, many)
+                many[size] = 0
+                if K > 0:
+                    targets[0] = own[0]
             else:
-                X, count, x = together, once, 1
-                context_rows(windows, i, input_matrix, own_inputs, hot_inputs, row_bytes, rows)
-                sum_rows(rows, contexts, 1 / contexts if kind == CBOW_MEAN else 1.0, together[0], D)
-                pairs += 1
-            found = found + forward(D, X, count, x, targets, blocks, signs, weights, rate, E)  # once: it is long
+                of, count = X, once
+                if K > 0:
+                    own_weights, first, size = 1, own, APART
+                    for a in range(x, APART):  # a word alone, or the end of the text
+                        own[a], ends[a + 1] = nothing, ends[a]
+                        center_weights(-1, negatives[g], nothing_counts, weights, a)
+            found = found + forward(
+                D, of, count, size, targets, first, own_weights, blocks, signs, weights, rate, E
+            )  # once: it is long
             if kind == SKIP_GRAM:
-                backward(D, rows, between, x, targets, blocks, E)
+                backward(D, rows, between, size, targets, blocks, E)
             else:
-                backward_one(D, together[0], moved, targets, blocks, E)
-                add_to_rows(rows, contexts, 1 / contexts if kind == CBOW_SUM else 1.0, moved, D)
+                if K > 0:
+                    backward_apart(D, together, moved, targets, own, blocks, E)
+                else:
+                    backward_one(D, together, moved, targets, blocks, E)
+                for a in range(x):
+                    scale = 1 / (ends[a + 1] - ends[a]) if kind == CBOW_SUM else 1.0
+                    add_to_rows(rows, ends[a], ends[a + 1], scale, moved + a * row_bytes, D)
+            x = 0
         bits += total(found)
     scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
     return -bits * LOG_2, pairs

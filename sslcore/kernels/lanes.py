@@ -2,8 +2,8 @@
 
 Numba leaves vectorising to the compiler, which keeps the accumulators of a small matrix product in memory rather than
 in registers; here the kernel says which numbers it means. Rows are taken by `LANES`, sixteen where a register holds as
-many (AVX-512), else eight; what comes of a block of dot products stands in an octet, eight numbers on every machine.
-LLVM turns either into one AVX register, two NEON or SSE registers, or whatever the machine has.
+many (AVX-512), else eight; what comes of a block of dot products stands in an octet, or for two rows in two octets, on
+every machine. LLVM turns either into one AVX register, two NEON or SSE registers, or whatever the machine has.
 
     x, y = address(inputs, row * D), address(outputs, other * D)
     s = s + load(x, d) * load(y, d)                 # fused where the machine can
@@ -25,13 +25,13 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import lower_builtin, models, register_model
 
 OCTET = 8
+PAIR = 16  # two octets
 # Numba's setting of what the machine has comes before what it really has, as it does for numba itself.
 _FEATURES: str = vars(numba.config)["CPU_FEATURES"] or binding.get_host_cpu_features().flatten()
-LANES = 16 if "+avx512f" in _FEATURES else 8
+LANES = PAIR if "+avx512f" in _FEATURES else OCTET
 CACHE_LINE = 64  # bytes
 intrinsic: Any = extending.intrinsic  # what it makes is called without the first argument, which its type does not say
 _FLOAT, _INT, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
-_FLOATS, _INTS = ir.VectorType(_FLOAT, OCTET), ir.VectorType(_INT, OCTET)  # an octet
 _MANTISSA_BITS = 23
 
 
@@ -53,8 +53,8 @@ def _llvm(width: int, element: ir.Type = _FLOAT) -> ir.VectorType:
     return ir.VectorType(element, width)
 
 
-octet = Vector(OCTET)
-lanes = octet if LANES == OCTET else Vector(LANES)
+octet, pair = Vector(OCTET), Vector(PAIR)
+lanes = octet if LANES == OCTET else pair
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ lanes = octet if LANES == OCTET else Vector(LANES)
 def _operator(symbol: Any, instruction: str) -> None:
     @infer_global(symbol)
     class Template(ConcreteTemplate):
-        cases = tuple(signature(kind, kind, kind) for kind in {octet, lanes})
+        cases = tuple(signature(kind, kind, kind) for kind in (octet, pair))
 
     @lower_builtin(symbol, Vector, Vector)
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -74,20 +74,25 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
     _operator(_symbol, _instruction)
 
 
-def _constant(value: float) -> ir.Constant:
-    """An octet."""
-    return ir.Constant(_FLOATS, [float(value)] * OCTET)
+def _constant(value: float, width: int) -> ir.Constant:
+    return ir.Constant(_llvm(width), [float(value)] * width)
 
 
-def _constants(value: int) -> ir.Constant:
-    return ir.Constant(_INTS, [value] * OCTET)
+def _constants(value: int, width: int) -> ir.Constant:
+    return ir.Constant(_llvm(width, _INT), [value] * width)
 
 
 def _call(builder: Any, name: str, args: Any) -> Any:
-    """An LLVM intrinsic of octets → octet."""
+    """An LLVM intrinsic of vectors of one width → the same."""
+    kind = args[0].type
+    name = f"{name}.v{kind.count}f32"
     known = builder.module.globals.get(name)
-    function = known or ir.Function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * len(args)), name)
-    return builder.call(function, args)
+    return builder.call(known or ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(args)), name), args)
+
+
+def _shuffled(builder: Any, x: Any, y: Any, places: Any) -> Any:
+    """A vector of the numbers at `places` of x and y, counted on from x to y."""
+    return builder.shuffle_vector(x, y, ir.Constant(_llvm(len(places), _INT), list(places)))
 
 
 def _spread(builder: Any, value: Any, width: int) -> Any:
@@ -114,34 +119,71 @@ def _broadcast(kind: Vector) -> Any:
     return broadcast
 
 
-# A name that ends in 8 is of octets.
-zeros, zeros8 = _zeros(lanes), _zeros(octet)
-broadcast, broadcast8 = _broadcast(lanes), _broadcast(octet)
+# A name that ends in 8 is of octets, one that ends in 16 of two of them, whatever a register holds.
+zeros, zeros16 = _zeros(lanes), _zeros(pair)
+broadcast, broadcast16 = _broadcast(lanes), _broadcast(pair)
+
+
+def _octet_of_sums(builder: Any, rows: Any) -> Any:
+    """What each of eight octets sums up to, as an octet; of eight pairs, what each of their halves does, as a pair."""
+    width = rows[0].type.count
+    halves = range(0, width, OCTET)
+
+    def added(x: Any, y: Any, *parts: Any) -> Any:
+        """Numbers of x and y, those at two sets of places within each octet, added."""
+        sets = ([at + half if at < OCTET else at - OCTET + width + half for half in halves for at in p] for p in parts)
+        return builder.fadd(*(_shuffled(builder, x, y, places) for places in sets))
+
+    while len(rows) > 2:  # even and odd neighbours within each half of four: x86 has an instruction for this
+        neighbours = zip(rows[::2], rows[1::2], strict=True)
+        rows = [added(x, y, (0, 2, 8, 10, 4, 6, 12, 14), (1, 3, 9, 11, 5, 7, 13, 15)) for x, y in neighbours]
+    return added(*rows, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
 
 
 @intrinsic
-def sums(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-    """An octet: what each of the eight lanes sums up to."""
-
-    def mixed(builder: Any, a: Any, b: Any, *halves: Any) -> Any:
-        return builder.fadd(*(builder.shuffle_vector(a, b, ir.Constant(_INTS, list(half))) for half in halves))
-
-    def half(builder: Any, x: Any) -> Any:
-        """An octet of the same sum."""
-        low, high = ([*range(start, start + OCTET)] for start in (0, OCTET))
-        return builder.fadd(*(builder.shuffle_vector(x, x, ir.Constant(_INTS, part)) for part in (low, high)))
+def sums8(typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+    """An octet: what each of the six lanes sums up to, and two zeros."""
 
     def lower(context: Any, builder: Any, sig: Any, rows: Any) -> Any:
         if LANES > OCTET:
-            rows = [half(builder, row) for row in rows]
-        while len(rows) > 2:  # even and odd neighbours within each half of four: x86 has an instruction for this
-            neighbours = zip(rows[::2], rows[1::2], strict=True)
-            rows = [
-                mixed(builder, x, y, (0, 2, 8, 10, 4, 6, 12, 14), (1, 3, 9, 11, 5, 7, 13, 15)) for x, y in neighbours
-            ]
-        return mixed(builder, *rows, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+            low, high = range(OCTET), range(OCTET, PAIR)
+            rows = [builder.fadd(*(_shuffled(builder, row, row, half) for half in (low, high))) for row in rows]
+        return _octet_of_sums(builder, [*rows, *[_constant(0, OCTET)] * 2])
 
-    return octet(*[lanes] * OCTET), lower
+    return octet(*[lanes] * 6), lower
+
+
+@intrinsic
+def sums16(
+    typing: Any,
+    x0: Any,
+    x1: Any,
+    x2: Any,
+    x3: Any,
+    x4: Any,
+    x5: Any,
+    y0: Any,
+    y1: Any,
+    y2: Any,
+    y3: Any,
+    y4: Any,
+    y5: Any,
+) -> Any:
+    """Two octets: `sums8` of the first six lanes, and of the other six."""
+
+    def lower(context: Any, builder: Any, sig: Any, rows: Any) -> Any:
+        if LANES == OCTET:
+            one, other = (_octet_of_sums(builder, [*six, *[_constant(0, OCTET)] * 2]) for six in (rows[:6], rows[6:]))
+            return _shuffled(builder, one, other, range(PAIR))
+        low = [*range(OCTET), *range(PAIR, PAIR + OCTET)]  # of the one and the other
+        high = [place + OCTET for place in low]
+        halves = [
+            builder.fadd(*(_shuffled(builder, x, y, places) for places in (low, high)))
+            for x, y in zip(rows[:6], rows[6:], strict=True)
+        ]
+        return _octet_of_sums(builder, [*halves, *[_constant(0, PAIR)] * 2])
+
+    return pair(*[lanes] * 12), lower
 
 
 @intrinsic
@@ -152,8 +194,7 @@ def total(typing: Any, x: Any) -> Any:
         x, width = args[0], sig.args[0].width
         half = width // 2
         while half:
-            other = ir.Constant(_llvm(width, _INT), [(i + half) % width for i in range(width)])
-            x, half = b.fadd(x, b.shuffle_vector(x, x, other)), half // 2
+            x, half = b.fadd(x, _shuffled(b, x, x, [(i + half) % width for i in range(width)])), half // 2
         return b.extract_element(x, _INT(0))
 
     return types.float32(x), lower
@@ -168,19 +209,25 @@ def sigmoid(typing: Any, x: Any) -> Any:
     """
 
     def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        t = b.fmul(args[0], _constant(-1.4426950408889634))
-        t = _call(b, "llvm.maxnum.v8f32", [_call(b, "llvm.minnum.v8f32", [t, _constant(125)]), _constant(-125)])
-        rounded = b.fadd(t, _constant(1.5 * 2**23))
-        f = b.fsub(t, b.fsub(rounded, _constant(1.5 * 2**23)))
+        width = sig.args[0].width
+
+        def everywhere(value: float) -> ir.Constant:
+            return _constant(value, width)
+
+        t = b.fmul(args[0], everywhere(-1.4426950408889634))
+        t = _call(b, "llvm.maxnum", [_call(b, "llvm.minnum", [t, everywhere(125)]), everywhere(-125)])
+        rounded = b.fadd(t, everywhere(1.5 * 2**23))
+        f = b.fsub(t, b.fsub(rounded, everywhere(1.5 * 2**23)))
         power = _polynomial(
             b, f, (1.535336188319500e-4, 1.339887440266574e-3, 9.618437357674640e-3, 5.550332471162809e-2,
                    2.402264791363012e-1, 6.931472028550421e-1, 1.0),
         )  # fmt: skip
-        exponent = b.shl(b.bitcast(rounded, _INTS), _constants(_MANTISSA_BITS))
-        exponential = b.bitcast(b.add(b.bitcast(power, _INTS), exponent), _FLOATS)
-        return b.fdiv(_constant(1), b.fadd(_constant(1), exponential))
+        ints = _llvm(width, _INT)
+        exponent = b.shl(b.bitcast(rounded, ints), _constants(_MANTISSA_BITS, width))
+        exponential = b.bitcast(b.add(b.bitcast(power, ints), exponent), _llvm(width))
+        return b.fdiv(everywhere(1), b.fadd(everywhere(1), exponential))
 
-    return octet(octet), lower
+    return x(x), lower
 
 
 @intrinsic
@@ -191,20 +238,23 @@ def log2(typing: Any, x: Any) -> Any:
     """
 
     def lower(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        bits = b.sub(b.bitcast(args[0], _INTS), _constants(0x3F2AAAAB))  # relative to 2/3
-        k = b.ashr(bits, _constants(_MANTISSA_BITS))
-        m = b.bitcast(b.add(b.and_(bits, _constants(0x007FFFFF)), _constants(0x3F2AAAAB)), _FLOATS)
-        return b.fadd(b.sitofp(k, _FLOATS), _polynomial(b, b.fsub(m, _constant(1)), _LOG2))
+        width = sig.args[0].width
+        floats, ints, two_thirds = _llvm(width), _llvm(width, _INT), _constants(0x3F2AAAAB, width)
+        bits = b.sub(b.bitcast(args[0], ints), two_thirds)
+        k = b.ashr(bits, _constants(_MANTISSA_BITS, width))
+        m = b.bitcast(b.add(b.and_(bits, _constants(0x007FFFFF, width)), two_thirds), floats)
+        return b.fadd(b.sitofp(k, floats), _polynomial(b, b.fsub(m, _constant(1, width)), _LOG2))
 
-    return octet(octet), lower
+    return x(x), lower
 
 
 def _polynomial(builder: Any, x: Any, coefficients: Any) -> Any:
     """Horner's scheme, highest power first."""
-    value = _constant(coefficients[0])
+    width = x.type.count
+    value = _constant(coefficients[0], width)
     for coefficient in coefficients[1:]:
         product = builder.fmul(value, x, flags=("contract",))
-        value = builder.fadd(product, _constant(coefficient), flags=("contract",))
+        value = builder.fadd(product, _constant(coefficient, width), flags=("contract",))
     return value
 
 
@@ -227,7 +277,7 @@ def aligned_zeros(rows: int, columns: int) -> np.ndarray:
 
 @intrinsic
 def address(typing: Any, array: Any, index: Any) -> Any:
-    """Where the element at the flat `index` of a C-contiguous float32 array lies."""
+    """Where the element at the flat `index` of a C-contiguous array lies."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -268,8 +318,44 @@ def _spread_from(kind: Vector) -> Any:
     return spread
 
 
-load, load8 = _load(lanes), _load(octet)
-spread, spread8 = _spread_from(lanes), _spread_from(octet)
+load, load8, load16 = _load(lanes), _load(octet), _load(pair)
+spread = _spread_from(lanes)
+
+
+@intrinsic
+def spread16(typing: Any, place: Any, offset: Any) -> Any:
+    """Eight times the number `offset` numbers after an address, then eight times the next one."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        two = builder.load(_pointer(builder, args[0], args[1], _llvm(2)), align=4)
+        return _shuffled(builder, two, two, [0] * OCTET + [1] * OCTET)
+
+    return pair(types.int64, types.int64), lower
+
+
+@intrinsic
+def twice16(typing: Any, place: Any, offset: Any) -> Any:
+    """The octet `offset` numbers after an address, and the same again."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        once = builder.load(_pointer(builder, args[0], args[1], _llvm(OCTET)), align=4)
+        return _shuffled(builder, once, once, [*range(OCTET)] * 2)
+
+    return pair(types.int64, types.int64), lower
+
+
+@intrinsic
+def address_in(typing: Any, table: Any, index: Any) -> Any:
+    """The address that stands at `index` in an array of int64, itself given by its address.
+
+    As `array[index]`, but for numba's care of negative numbers, which took a tenth of the time.
+    """
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        start = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load(builder.gep(start, [args[1]]))
+
+    return types.int64(types.int64, types.int64), lower
 
 
 @intrinsic

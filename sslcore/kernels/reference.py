@@ -5,12 +5,13 @@ Compositionality": equation 4 is negative sampling, section 2.1 hierarchical sof
 in the form of the authors' code), section 2.2 the noise distribution counts^0.75. The models are those of Mikolov et
 al. 2013a, "Efficient Estimation of Word Representations in Vector Space", the dynamic window its section 3.2. The
 negatives of a window are shared by its contexts (Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed
-Memory") and by a few windows far from it, so a window is one small matrix product.
+Memory") and by a few windows far from it, a group: a window of skip-gram is one small matrix product, and so is a group
+of CBOW.
 
 Letters: V words, D dimensions, K negatives, M rows of one window's input, J of its output.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from sslcore.kernels.huffman import Paths
 
 NOISE_EXPONENT = 0.75
 Targets = tuple[np.ndarray, np.ndarray]  # rows of the output matrix int [J]; 1 or 0 for each, what it should say
+Window = tuple[np.ndarray, Targets]  # rows of the input matrix int [M], and what they are to tell apart
 
 
 def keep_probabilities(counts: np.ndarray, threshold: float) -> np.ndarray:
@@ -63,40 +65,40 @@ def step(X_MD: np.ndarray, Y_JD: np.ndarray, labels_J: np.ndarray) -> tuple[np.n
 
 
 def update_skip_gram(
-    inputs_VD: np.ndarray, outputs_VD: np.ndarray, contexts_M: np.ndarray, targets: Targets, rate: float
+    inputs_VD: np.ndarray, outputs_VD: np.ndarray, group: list[Window], rate: float
 ) -> tuple[float, int]:
-    """(loss, pairs) before one step of gradient descent on both matrices, in place: each context predicts the center.
+    """(loss, pairs) before each step of gradient descent on both matrices, in place, window after window.
 
-    Every product is taken with the values from before; a row that occurs twice receives both its gradients.
+    Each context predicts the center. All products of a window are taken with the values from before it; a row that
+    occurs twice receives both its gradients.
     """
-    rows_J, labels_J = targets
-    to_X_MD, to_Y_JD, loss = step(inputs_VD[contexts_M], outputs_VD[rows_J], labels_J)
-    np.add.at(inputs_VD, contexts_M, rate * to_X_MD)
-    np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
-    return loss, len(contexts_M)
+    loss, pairs = 0.0, 0
+    for contexts_M, (rows_J, labels_J) in group:
+        to_X_MD, to_Y_JD, here = step(inputs_VD[contexts_M], outputs_VD[rows_J], labels_J)
+        np.add.at(inputs_VD, contexts_M, rate * to_X_MD)
+        np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
+        loss, pairs = loss + here, pairs + len(contexts_M)
+    return loss, pairs
 
 
 def update_cbow(
-    inputs_VD: np.ndarray,
-    outputs_VD: np.ndarray,
-    contexts_M: np.ndarray,
-    targets: Targets,
-    rate: float,
-    combine: str = "mean",
+    inputs_VD: np.ndarray, outputs_VD: np.ndarray, group: list[Window], rate: float, combine: str = "mean"
 ) -> tuple[float, int]:
-    """The same for the contexts together, by their mean or sum.
+    """The same for the contexts of a window together, by their mean or sum; all windows of the group at once.
 
     As in word2vec.c and gensim, every context receives the whole gradient of the mean; that of the sum is divided by
     their number, so that one learning rate suits both.
     """
-    rows_J, labels_J = targets
-    shares = {"mean": (1 / len(contexts_M), 1.0), "sum": (1.0, 1 / len(contexts_M))}
-    forwards, backwards = shares[combine]
-    X_1D = forwards * inputs_VD[contexts_M].sum(0, keepdims=True)
-    to_X_1D, to_Y_JD, loss = step(X_1D, outputs_VD[rows_J], labels_J)
-    np.add.at(inputs_VD, contexts_M, rate * backwards * to_X_1D)
-    np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
-    return loss, 1
+    before_inputs_VD, before_outputs_VD, loss = inputs_VD.copy(), outputs_VD.copy(), 0.0
+    for contexts_M, (rows_J, labels_J) in group:
+        shares = {"mean": (1 / len(contexts_M), 1.0), "sum": (1.0, 1 / len(contexts_M))}
+        forwards, backwards = shares[combine]
+        X_1D = forwards * before_inputs_VD[contexts_M].sum(0, keepdims=True)
+        to_X_1D, to_Y_JD, here = step(X_1D, before_outputs_VD[rows_J], labels_J)
+        np.add.at(inputs_VD, contexts_M, rate * backwards * to_X_1D)
+        np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
+        loss += here
+    return loss, len(group)
 
 
 def update_subwords(
@@ -121,13 +123,6 @@ def update_subwords(
     return loss, len(contexts_M)
 
 
-def order(windows: int, groups: int) -> Iterator[tuple[int, int]]:
-    """(window, its group) in the order of updates: the windows of a group lie `groups` apart."""
-    for group in range(groups):
-        for window in range(group, windows, groups):
-            yield window, group
-
-
 def update_windows(
     update: Callable[..., tuple[float, int]],
     inputs_VD: np.ndarray,
@@ -139,20 +134,24 @@ def update_windows(
     rate_begin: float,
     rate_end: float,
 ) -> tuple[float, int]:
-    """(loss in nats, pairs) of the windows around words[0], words[1], …, each updating both matrices in place.
+    """(loss in nats, pairs) of the windows around words[0], words[1], …, group after group, updating both matrices.
 
-    The contexts of words[i] are words[first[i]:last[i]] without itself. `output` is negatives [groups, K] or the paths
-    of hierarchical softmax; the rate falls linearly along the text.
+    The contexts of words[i] are words[first[i]:last[i]] without itself. `output` is negatives [groups, K], and the
+    windows of a group lie `groups` apart; or it is the paths of hierarchical softmax, and each window is a group. The
+    rate falls linearly with the groups.
     """
     loss, pairs, n = 0.0, 0, len(words)
-    for i, group in order(n, n if isinstance(output, Paths) else len(output)):
-        contexts_M = np.array([words[j] for j in range(first[i], last[i]) if j != i], dtype=np.int64)
-        if len(contexts_M):
-            if isinstance(output, Paths):
-                targets = path_targets(words[i], output)
-            else:
-                targets = negative_targets(words[i], output[group])
-            rate = rate_begin + (rate_end - rate_begin) * i / n
-            here, more = update(inputs_VD, outputs_VD, contexts_M, targets, rate)
-            loss, pairs = loss + here, pairs + more
+    groups = n if isinstance(output, Paths) else len(output)
+    for g in range(groups):
+        group: list[Window] = []
+        for i in range(g, n, groups):
+            contexts_M = np.array([words[j] for j in range(first[i], last[i]) if j != i], dtype=np.int64)
+            if len(contexts_M):
+                if isinstance(output, Paths):
+                    group.append((contexts_M, path_targets(words[i], output)))
+                else:
+                    group.append((contexts_M, negative_targets(words[i], output[g])))
+        rate = rate_begin + (rate_end - rate_begin) * g / groups
+        here, more = update(inputs_VD, outputs_VD, group, rate)
+        loss, pairs = loss + here, pairs + more
     return loss, pairs

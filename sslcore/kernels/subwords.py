@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sslcore.kernels.blocks import OUTPUTS, add_to_rows, backward_one, fetch, forward, sum_rows
+from sslcore.kernels.blocks import APART, OUTPUTS, add_to_rows, backward_one, fetch, forward, sum_rows
 from sslcore.kernels.compilation import compiled, compiled_in_order
 from sslcore.kernels.cpu import LOG_2, different_rows
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES
-from sslcore.kernels.lanes import OCTET, address, total, zeros8
+from sslcore.kernels.lanes import OCTET, address, total, zeros16
 
 BEGIN, END = ord("<"), ord(">")
 
@@ -127,12 +127,15 @@ def update_subword_windows(
     scratch = np.zeros((3, D), np.float32)
     nothing, moved = address(scratch, 0), address(scratch, D)
     together = np.array([address(scratch, 2 * D)])
-    E = np.zeros((1, all_blocks * OCTET), np.float32)
-    once = np.ones(1, np.float32)
+    E = np.zeros((all_blocks, 2, OCTET), np.float32)
+    once = np.array([1, 0], np.float32)
     rows = np.zeros(largest, np.int64)
     targets, many = np.zeros(all_blocks * OUTPUTS, np.int64), np.zeros(all_blocks * OUTPUTS, np.float32)
-    signs, weights = np.zeros(all_blocks * OCTET, np.float32), np.zeros(all_blocks * OCTET, np.float32)
+    signs, weights = np.zeros(all_blocks * OCTET, np.float32), np.zeros(all_blocks * APART * OCTET, np.float32)
     input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
+    places = np.empty(n, np.int64)
+    for i in range(n):
+        places[i] = output_matrix + np.int64(windows.words[i]) * row_bytes
 
     bits, pairs = 0.0, 0
     for i in range(n):
@@ -142,7 +145,7 @@ def update_subword_windows(
                 fetch(output_matrix + np.int64(negatives[i + 1, k]) * row_bytes, D)
             for r in range(bags.offsets[next_word], bags.offsets[next_word + 1]):
                 fetch(input_matrix + np.int64(bags.rows[r]) * row_bytes, D)
-        m = different_rows(windows, i, output_matrix, output_matrix, 0, row_bytes, targets, many)
+        m = different_rows(windows, i, places, targets, many)
         if m == 0:
             continue
         contexts = windows.last[i] - windows.first[i] - 1
@@ -158,19 +161,19 @@ def update_subword_windows(
                     used += 1
         blocks = (used + OUTPUTS - 1) // OUTPUTS
         for k in range(blocks * OUTPUTS):
-            place = k // OUTPUTS * OCTET + k % OUTPUTS
+            b, place = k // OUTPUTS, k % OUTPUTS
             if k >= used:
                 targets[k], many[k] = nothing, 0
-            signs[place], weights[place] = 1 if k < m else -1, many[k]
+            signs[b * OCTET + place], weights[b * APART * OCTET + place] = 1 if k < m else -1, many[k]
         center = windows.words[i]
         size = bags.offsets[center + 1] - bags.offsets[center]
         for r in range(size):
             rows[r] = input_matrix + np.int64(bags.rows[bags.offsets[center] + r]) * row_bytes
         rate = rate_begin + (rate_end - rate_begin) * i / n
-        sum_rows(rows, size, 1 / size, together[0], D)
-        bits += total(zeros8() + forward(D, together, once, 1, targets, blocks, signs, weights, rate, E))
+        sum_rows(rows, 0, size, 1 / size, together[0], D)
+        bits += total(zeros16() + forward(D, together, once, 1, targets, targets, 0, blocks, signs, weights, rate, E))
         backward_one(D, together[0], moved, targets, blocks, E)
-        add_to_rows(rows, size, 1.0, moved, D)
+        add_to_rows(rows, 0, size, 1.0, moved, D)
         pairs += contexts
     scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
     return -bits * LOG_2, pairs

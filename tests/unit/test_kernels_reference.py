@@ -47,7 +47,7 @@ def test_an_update_is_a_gradient_step_on_equation_4(center: int, contexts: list[
     inputs, outputs = generator.normal(size=(7, 5)), generator.normal(size=(7, 5))
     after_inputs, after_outputs = inputs.copy(), outputs.copy()
     targets = reference.negative_targets(center, np.array(negatives))
-    loss, pairs = reference.update_skip_gram(after_inputs, after_outputs, np.array(contexts), targets, 0.1)
+    loss, pairs = reference.update_skip_gram(after_inputs, after_outputs, [(np.array(contexts), targets)], 0.1)
 
     def by_the_paper() -> float:
         return window_loss(inputs, outputs, center, contexts, negatives)
@@ -76,7 +76,7 @@ def test_cbow_steps_along_the_gradient_of_the_contexts_together(
     before = inputs.copy()
     targets = reference.negative_targets(center, np.array(negatives))
     changed = outputs.copy()
-    loss, pairs = reference.update_cbow(inputs, changed, np.array(contexts), targets, 0.1, combine)
+    loss, pairs = reference.update_cbow(inputs, changed, [(np.array(contexts), targets)], 0.1, combine)
     assert pairs == 1
     assert loss == pytest.approx(by_the_paper())
     np.testing.assert_allclose(changed - outputs, -0.1 * to_outputs, atol=1e-8)
@@ -94,7 +94,7 @@ def test_hierarchical_softmax_is_a_distribution_over_the_words() -> None:
     for word in range(1, 7):
         targets = reference.path_targets(word, paths)
         after_inputs, after_outputs = inputs.copy(), outputs.copy()
-        loss, _ = reference.update_skip_gram(after_inputs, after_outputs, np.array([3]), targets, 0.1)
+        loss, _ = reference.update_skip_gram(after_inputs, after_outputs, [(np.array([3]), targets)], 0.1)
         total += math.exp(-loss)
 
         def again(targets: reference.Targets = targets) -> float:
@@ -125,8 +125,37 @@ def test_the_tree_is_as_short_as_a_huffman_tree(seed: int) -> None:
     assert (paths.nodes[paths.offsets[:-1][counts > 0]] == 0).all()  # all begin at the root
 
 
-def test_windows_that_share_negatives_lie_apart() -> None:
-    assert list(reference.order(7, 3)) == [(0, 0), (3, 0), (6, 0), (1, 1), (4, 1), (2, 2), (5, 2)]
+def test_the_windows_of_a_group_lie_apart_and_share_their_negatives_and_rate() -> None:
+    seen = []
+
+    def update(
+        inputs: np.ndarray, outputs: np.ndarray, group: list[reference.Window], rate: float
+    ) -> tuple[float, int]:
+        seen.append(([int(targets[0][0]) for _, targets in group], {int(targets[0][1]) for _, targets in group}, rate))
+        return 0.0, 0
+
+    words, zeros = np.arange(7), np.zeros((9, 2))
+    negatives = np.array([[7], [8], [7]])
+    reference.update_windows(update, zeros, zeros, words, words * 0, words * 0 + 7, negatives, 0.3, 0.0)
+    assert [(centers, noise) for centers, noise, _ in seen] == [([0, 3, 6], {7}), ([1, 4], {8}), ([2, 5], {7})]
+    assert [rate for *_, rate in seen] == pytest.approx([0.3, 0.2, 0.1])
+
+
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+def test_the_windows_of_a_cbow_group_are_one_step(combine: str) -> None:
+    """Each sees what was before; together they move what the sum of their losses says, also a row that both hold."""
+    generator = np.random.default_rng(0)
+    inputs, outputs = generator.normal(size=(7, 5)), generator.normal(size=(7, 5))
+    group = [(np.array([1, 2]), reference.negative_targets(3, np.array([5, 4]))),
+             (np.array([2, 6]), reference.negative_targets(5, np.array([5, 4])))]  # fmt: skip
+    together, apart = (inputs.copy(), outputs.copy()), [(inputs.copy(), outputs.copy()) for _ in group]
+    loss, pairs = reference.update_cbow(*together, group, 0.1, combine)
+    alone = [
+        reference.update_cbow(*matrices, [window], 0.1, combine) for matrices, window in zip(apart, group, strict=True)
+    ]
+    assert (loss, pairs) == (pytest.approx(sum(loss for loss, _ in alone)), 2)
+    for m, before in enumerate((inputs, outputs)):
+        np.testing.assert_allclose(together[m] - before, sum(matrices[m] - before for matrices in apart))
 
 
 def test_keep_probability_is_that_of_word2vec_c() -> None:
