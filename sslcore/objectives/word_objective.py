@@ -231,11 +231,17 @@ class WordObjective(BaseModel):
         def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
             fall = (rate_end - rate_begin) / max(1, len(batch.stretches))
 
-            def train(number: int) -> tuple[float, int]:
-                rate = rate_begin + fall * number
-                return train_stretch(batch.stretches[number], inputs, outputs, rate, rate + fall)
+            numbers = iter(range(len(batch.stretches)))  # shared: whoever is ready takes the next
 
-            results = list((pool.map if pool else map)(train, range(len(batch.stretches))))
+            def train() -> list[tuple[float, int]]:
+                rates = ((k, rate_begin + fall * k) for k in numbers)
+                return [train_stretch(batch.stretches[k], inputs, outputs, rate, rate + fall) for k, rate in rates]
+
+            if pool:
+                working = [pool.submit(train) for _ in range(threads)]
+                results = [result for thread in working for result in thread.result()]
+            else:
+                results = train()
             pairs = sum(n for _, n in results)
             return {"loss": sum(loss for loss, _ in results) / max(1, pairs)}
 
