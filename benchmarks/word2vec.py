@@ -9,10 +9,13 @@ CPU seconds of training (all threads) are steadier than wall time on a shared ma
 contenders take turns, so that all meet the same weather. Quality is Spearman's rho on WordSim-353, SimLex-999 and the
 word pairs of FOLDER (files of word, word, score), and the accuracy on Google's analogies, measured by gensim for all.
 gensim's `corpus_file` decays its rate too slowly with several workers and one epoch (each worker counts against the
-whole corpus), which flatters it there: compare quality at 5 epochs.
+whole corpus), which flatters it there: compare quality at 5 epochs. `peak` is by how many MB the process grew to its
+highest while the model was made and trained (Linux); ours maps the encoded corpus, whose pages count.
+`fast-text-unseen` knows only words that occur 1,000 times and is asked about pairs with a word that it never saw.
 """
 
 import argparse
+import contextlib
 import io
 import itertools
 import json
@@ -54,6 +57,7 @@ CASES = {
     "skip-gram-hs": Case(sslcore.SkipGram, HIERARCHICAL, {"sg": 1, "hs": 1, "negative": 0}),
     "fast-text": Case(sslcore.FastText, {}, {"sg": 1, "fasttext": True}),
     "cbow-hs": Case(sslcore.CBOW, HIERARCHICAL, {"sg": 0, "hs": 1, "negative": 0}),
+    "fast-text-unseen": Case(sslcore.FastText, {"minimum_count": 1000}, {"sg": 1, "fasttext": True}),
 }
 
 
@@ -90,10 +94,41 @@ def quality(vectors: "KeyedVectors", pairs: list[Path]) -> dict[str, float]:
     return found
 
 
+def unseen(vectors: "KeyedVectors", pairs: list[Path]) -> dict[str, float]:
+    """Spearman's rho on the pairs with a word that `vectors` put together from n-grams: mean over the files."""
+    from scipy.stats import spearmanr
+
+    found, known = [], vectors.key_to_index.keys()
+    for path in pairs:
+        rows = [re.split(r"[\t ]+", line.strip().lower()) for line in path.read_text("utf-8").splitlines()]
+        here = [row for row in rows if len(row) >= 3 and not {row[0], row[1]} <= known]
+        if len(here) >= 30:
+            scores = [vectors.similarity(one, other) for one, other, *_ in here]
+            found.append(spearmanr(scores, [float(row[2]) for row in here]).statistic)
+    return {"unseen": statistics.fmean(found)} if found else {}
+
+
 def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return result, {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[dict[str, float]]:
+    """What is yielded holds in the end by how many MB the process grew to its highest; nothing where Linux is not."""
+
+    def of_process(field: str) -> float:
+        return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1e3
+
+    grown: dict[str, float] = {}
+    if not Path("/proc/self/clear_refs").exists():
+        yield grown
+        return
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    before = of_process("VmRSS")
+    yield grown
+    grown["peak"] = of_process("VmHWM") - before
 
 
 def train_gensim(
@@ -102,28 +137,30 @@ def train_gensim(
     from gensim.models import FastText, Word2Vec
 
     settings = dict(case.gensim)
-    model = (FastText if settings.pop("fasttext", False) else Word2Vec)(
-        vector_size=objective.dimensions,
-        window=objective.window,
-        sample=objective.subsampling,
-        alpha=objective.learning_rate,
-        min_count=5,
-        epochs=objective.epochs,
-        workers=threads,
-        seed=seed,
-        **settings,
-    )
-    model.build_vocab(corpus_file=str(file))
-    totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
-    _, times = timed(lambda: model.train(corpus_file=str(file), epochs=objective.epochs, **totals))
-    return model.wv, times
+    with peak_memory() as grown:
+        model = (FastText if settings.pop("fasttext", False) else Word2Vec)(
+            vector_size=objective.dimensions,
+            window=objective.window,
+            sample=objective.subsampling,
+            alpha=objective.learning_rate,
+            min_count=max(5, objective.minimum_count),
+            epochs=objective.epochs,
+            workers=threads,
+            seed=seed,
+            **settings,
+        )
+        model.build_vocab(corpus_file=str(file))
+        totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
+        _, times = timed(lambda: model.train(corpus_file=str(file), epochs=objective.epochs, **totals))
+    return model.wv, {**times, **grown}
 
 
 def train_ours(
     objective: WordObjective, corpus: EncodedCorpus, threads: int, seed: int
 ) -> tuple["KeyedVectors", dict[str, float]]:
-    encoder, times = timed(lambda: sslcore.pretrain(objective, corpus, seed=seed, workers=threads))
-    return encoder.to_keyed_vectors(), times
+    with peak_memory() as grown:
+        encoder, times = timed(lambda: sslcore.pretrain(objective, corpus, seed=seed, workers=threads))
+    return encoder.to_keyed_vectors(), {**times, **grown}
 
 
 def train_word2vec_c(
@@ -187,7 +224,9 @@ def compare(arguments: argparse.Namespace, file: Path, folder: Path) -> None:
         if arguments.learning_rate:
             fields["learning_rate"] = arguments.learning_rate
         objective = case.ours(**fields)
-        sslcore.pretrain(objective.model_copy(update={"epochs": 1}), [["compile", "first"] * 5], seed=0)
+        sslcore.pretrain(
+            objective.model_copy(update={"epochs": 1, "minimum_count": 1}), [["compile", "first"] * 5], seed=0
+        )
         contenders: dict[str, Callable[[int], tuple[Any, dict[str, float]]]] = {}
         for threads in arguments.threads:
             if not arguments.without_gensim:
@@ -205,7 +244,8 @@ def compare(arguments: argparse.Namespace, file: Path, folder: Path) -> None:
         for seed in range(arguments.runs):
             for contender, train in contenders.items():
                 vectors, times = train(seed)
-                results[contender].append({**times, **quality(vectors, pairs)})
+                scores = unseen(vectors, pairs) if name == "fast-text-unseen" else quality(vectors, pairs)
+                results[contender].append({**times, **scores})
                 said = {"case": name, "contender": contender, "seed": seed, **results[contender][-1]}
                 if arguments.json:
                     with arguments.json.open("a", encoding="utf-8") as out:
@@ -249,7 +289,9 @@ def summarise(name: str, results: dict[str, list[dict[str, float]]]) -> None:
     print(f"\n{name}: median times, mean scores of {len(next(iter(results.values())))} runs")
     for contender, runs in results.items():
         middle = {
-            key: (statistics.median if key in ("wall", "cpu", "MB/s") else statistics.fmean)(run[key] for run in runs)
+            key: (statistics.median if key in ("wall", "cpu", "peak", "MB/s") else statistics.fmean)(
+                run[key] for run in runs
+            )
             for key in runs[0]
         }
         print(spoken(f"  {contender}", {**middle, "ratio": first / middle["cpu"]}))

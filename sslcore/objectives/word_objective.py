@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sslcore.training.learner import KernelLearner, Metrics
 
 STRETCH = 8192  # tokens drawn and trained by one call of the kernel; a document is cut at its end
-STRETCHES = 32  # in a batch, for threads to share: they wait for each other at its end
+STRETCHES = 64  # in a batch, for threads to share: they wait for each other at its end
 ROW_MULTIPLE = 16  # float32: a row on the GPU begins at a cache line
 FINAL_RATE = 1e-4  # word2vec.c's floor, as a share of the learning rate
 
