@@ -28,7 +28,21 @@ from sslcore.kernels.compilation import compiled_in_order, inlined
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES, NODES, Hot, add_changes, hot_rows, row_address
 from sslcore.kernels.huffman import Paths
-from sslcore.kernels.lanes import LANES, OCTET, address, address_in, load8, store, total, zeros16
+from sslcore.kernels.lanes import (
+    CACHE_LINE,
+    LANES,
+    OCTET,
+    address,
+    address_in,
+    float_in,
+    int_in,
+    load8,
+    put_address,
+    put_float,
+    store,
+    total,
+    zeros16,
+)
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = APART  # windows that share their negatives
@@ -49,103 +63,79 @@ def padded(dimensions: int) -> int:
 
 
 @inlined
-def different_rows(windows: Windows, i: int, places: np.ndarray, rows: np.ndarray, many: np.ndarray) -> int:
-    """Fill rows and many with the different words around words[i] and how often each occurs; how many they are.
+def different_rows(i: int, first: int, last: int, same: int, places: int, rows: int, many: int) -> int:
+    """Fill rows and many with the different rows of words[first:last] but words[i], and how often each occurs.
 
-    places [n] are the addresses of the words' rows.
+    places [n] holds the address of each word's row, same is that of `draws.Windows`. Returns how many they are.
     """
-    place, row = address(places, 0), address(rows, 0)
     m = 0
-    first = windows.first[i]
-    for j in range(first, windows.last[i]):
+    for j in range(first, last):
         if j != i:
-            here = address_in(place, j)
-            earlier = windows.same[j] if windows.same[j] != i else windows.same[i]
+            here, earlier = address_in(places, j), int_in(same, j)
+            if earlier == i:
+                earlier = int_in(same, i)
             a = m
             if earlier >= first:
                 a = 0
-                while address_in(row, a) != here:
+                while address_in(rows, a) != here:
                     a += 1
             if a == m:
-                rows[m], many[m] = here, 0
+                put_address(rows, m, here)
+                put_float(many, m, np.float32(0))
                 m += 1
-            many[a] += 1
+            put_float(many, a, float_in(many, a) + np.float32(1))
     return m
 
 
 @inlined
-def context_rows(windows: Windows, i: int, places: np.ndarray, rows: np.ndarray, begin: int) -> int:
-    """Fill rows from `begin` on with those of the words around words[i]; where they end."""
-    place = address(places, 0)
+def context_rows(i: int, first: int, last: int, places: int, rows: int, begin: int) -> int:
+    """Fill rows from `begin` on with those of words[first:last] but words[i]; where they end."""
     m = begin
-    for j in range(windows.first[i], windows.last[i]):
-        rows[m] = address_in(place, j)
+    for j in range(first, last):
+        put_address(rows, m, address_in(places, j))
         m += j != i
     return m
 
 
 @inlined
 def negative_targets(
-    negatives: np.ndarray,
-    times: np.ndarray,
-    matrix: int,
-    row_bytes: int,
-    nothing: int,
-    targets: np.ndarray,
-    weights: np.ndarray,
+    negatives: int, times: int, K: int, matrix: int, row_bytes: int, nothing: int, targets: int, weights: int
 ) -> None:
     """Fill targets and weights with the negatives of a group; the first place is left for the center."""
-    for k in range(1, len(negatives) + 1):
-        targets[k] = matrix + np.int64(negatives[k - 1]) * row_bytes if times[k - 1] > 0 else nothing
-        weights[k // OUTPUTS * OCTET + k % OUTPUTS] = times[k - 1]
+    for k in range(1, K + 1):
+        row = matrix + np.int64(int_in(negatives, k - 1)) * row_bytes
+        often = float_in(times, k - 1)
+        put_address(targets, k, row if often > 0 else nothing)
+        put_float(weights, k // OUTPUTS * OCTET + k % OUTPUTS, often)
 
 
 @inlined
-def center_weights(center: int, negatives: np.ndarray, group: np.ndarray, weights: np.ndarray, a: int) -> None:
+def center_weights(center: int, negatives: int, K: int, group: int, blocks: int, weights: int, a: int) -> None:
     """Fill the a-th octets of weights with those of the group; a negative that is the center counts for nothing."""
-    blocks = len(group) // OCTET
-    whole, own = address(group, 0), address(weights, 0)
     for b in range(blocks):
-        store(own, (b * APART + a) * OCTET, load8(whole, b * OCTET))
-    for k in range(1, len(negatives) + 1):
-        if negatives[k - 1] == center:
-            weights[(k // OUTPUTS * APART + a) * OCTET + k % OUTPUTS] = 0
+        store(weights, (b * APART + a) * OCTET, load8(group, b * OCTET))
+    for k in range(1, K + 1):
+        if int_in(negatives, k - 1) == center:
+            put_float(weights, (k // OUTPUTS * APART + a) * OCTET + k % OUTPUTS, np.float32(0))
 
 
 @inlined
 def path_targets(
-    center: int,
-    paths: Paths,
-    matrix: int,
-    own: int,
-    hot: int,
-    row_bytes: int,
-    nothing: int,
-    targets: np.ndarray,
-    signs: np.ndarray,
-    weights: np.ndarray,
-) -> int:
-    """Fill targets, signs and the first octets of weights with the way from the root to the center; their blocks."""
-    start = paths.offsets[center]
-    length = paths.offsets[center + 1] - start
+    nodes: int, turns: int, length: int, matrix: int, own: int, hot: int, row_bytes: int, nothing: int,
+    targets: int, signs: int, weights: int,
+) -> int:  # fmt: skip
+    """Fill targets, signs and the first octets of weights with the nodes and turns of a path; the blocks they take."""
     blocks = (length + OUTPUTS - 1) // OUTPUTS
     for b in range(blocks):
         for place in range(OUTPUTS):
             k = b * OUTPUTS + place
-            targets[k], weights[b * APART * OCTET + place] = nothing, 0
+            put_address(targets, k, nothing)
+            put_float(weights, b * APART * OCTET + place, np.float32(0))
             if k < length:
-                targets[k] = row_address(paths.nodes[start + k], matrix, own, hot, row_bytes)
-                weights[b * APART * OCTET + place] = 1
-                signs[b * OCTET + place] = paths.turns[start + k]
+                put_address(targets, k, row_address(int_in(nodes, k), matrix, own, hot, row_bytes))
+                put_float(weights, b * APART * OCTET + place, np.float32(1))
+                put_float(signs, b * OCTET + place, float_in(turns, k))
     return blocks
-
-
-@inlined
-def fetch_path(word: int, paths: Paths, matrix: int, row_bytes: int, D: int) -> None:
-    """Ask for the nodes on a word's path, but for the hot ones: they are near anyway."""
-    for k in range(paths.offsets[word], paths.offsets[word + 1]):
-        if paths.nodes[k] >= NODES:
-            fetch(matrix + np.int64(paths.nodes[k]) * row_bytes, D)
 
 
 @compiled_in_order
@@ -170,108 +160,125 @@ def update_windows(
     n, D = len(windows.words), inputs.shape[1]
     groups, K = negatives.shape
     row_bytes = D * FLOAT_BYTES
-    widest, most = 1, 1 + K
-    for i in range(n):
-        widest = max(widest, int(windows.last[i] - windows.first[i]))
-        if K == 0:
-            most = max(most, int(paths.offsets[windows.words[i] + 1] - paths.offsets[windows.words[i]]))
-    all_blocks = (most + OUTPUTS - 1) // OUTPUTS
-
+    words, same = address(windows.words, 0), address(windows.same, 0)
+    firsts, lasts = address(windows.first, 0), address(windows.last, 0)
+    offsets, nodes, turns = address(paths.offsets, 0), address(paths.nodes, 0), address(paths.turns, 0)
     input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
     own_inputs, own_outputs = address(hot.inputs, 0), address(hot.outputs, 0)
     hot_inputs, hot_outputs = len(hot.inputs), len(hot.outputs)
-    places = np.empty(n, np.int64)
+    widest, most = 1, 1 + K
     for i in range(n):
-        places[i] = row_address(windows.words[i], input_matrix, own_inputs, hot_inputs, row_bytes)
+        widest = max(widest, int_in(lasts, i) - int_in(firsts, i))
+        if K == 0:
+            most = max(most, address_in(offsets, int_in(words, i) + 1) - address_in(offsets, int_in(words, i)))
+    all_blocks, wide = (most + OUTPUTS - 1) // OUTPUTS, OCTET * max(widest + widest % 2, APART)
 
-    scratch = np.zeros((1 + widest + 2 * APART, D), np.float32)
-    nothing, together, moved = address(scratch, 0), address(scratch, D), address(scratch, (1 + APART) * D)
-    X = np.array([together + a * row_bytes for a in range(APART)])
-    between = np.array([address(scratch, (1 + 2 * APART + a) * D) for a in range(widest)])
-    rows, ends = np.zeros(APART * widest, np.int64), np.zeros(APART + 1, np.int64)
-    many, once = np.zeros(widest + 1, np.float32), np.array([1, 0], np.float32)
-    E = np.zeros((all_blocks, max(widest + widest % 2, APART), OCTET), np.float32)
-    targets, own = np.full(all_blocks * OUTPUTS, nothing), np.full(APART, nothing)
-    signs, group = np.full(all_blocks * OCTET, -1, np.float32), np.zeros(all_blocks * OCTET, np.float32)
-    weights, nothing_counts = np.zeros(all_blocks * APART * OCTET, np.float32), np.zeros(all_blocks * OCTET, np.float32)
-    signs[0], group[0] = 1, 1
+    of_blocks = all_blocks * (wide + (3 + APART) * OCTET)
+    floats = np.zeros((1 + widest + 2 * APART) * D + of_blocks + widest + 3 + CACHE_LINE // FLOAT_BYTES, np.float32)
+    nothing = (address(floats, 0) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+    together, moved = nothing + row_bytes, nothing + (1 + APART) * row_bytes
+    between_rows = nothing + (1 + 2 * APART) * row_bytes
+    E = between_rows + widest * row_bytes
+    signs = E + all_blocks * wide * FLOAT_BYTES
+    group = signs + all_blocks * OCTET * FLOAT_BYTES
+    nothing_counts = group + all_blocks * OCTET * FLOAT_BYTES
+    weights = nothing_counts + all_blocks * OCTET * FLOAT_BYTES
+    many = weights + all_blocks * APART * OCTET * FLOAT_BYTES
+    once = many + (widest + 1) * FLOAT_BYTES
+
+    addresses = np.full(n + widest + APART * (widest + 2) + all_blocks * OUTPUTS, nothing)
+    places = address(addresses, 0)
+    between, rows = address(addresses, n), address(addresses, n + widest)
+    X, own = address(addresses, n + widest + APART * widest), address(addresses, n + widest + APART * (widest + 1))
+    targets = address(addresses, n + widest + APART * (widest + 2))
+    ends = np.zeros(APART + 1, np.int64)
+
+    for i in range(n):
+        put_address(places, i, row_address(int_in(words, i), input_matrix, own_inputs, hot_inputs, row_bytes))
+    for a in range(widest):
+        put_address(between, a, between_rows + a * row_bytes)
+    for a in range(APART):
+        put_address(X, a, together + a * row_bytes)
+    for k in range(all_blocks * OCTET):
+        put_float(signs, k, np.float32(1 if k == 0 else -1))
+    put_float(group, 0, np.float32(1))
+    put_float(once, 0, np.float32(1))
 
     bits, pairs = 0.0, 0
     for g in range(groups):
         found = zeros16()
         rate = rate_begin + (rate_end - rate_begin) * g / groups
+        drawn, often = address(negatives, g * K), address(times, g * K)
         if K > 0:
-            negative_targets(negatives[g], times[g], output_matrix, row_bytes, nothing, targets, group)
+            negative_targets(drawn, often, K, output_matrix, row_bytes, nothing, targets, group)
         if g + 1 < groups:
-            for k in range(K):
-                fetch(output_matrix + np.int64(negatives[g + 1, k]) * row_bytes, D)
+            for k in range(K, 2 * K):
+                fetch(output_matrix + np.int64(int_in(drawn, k)) * row_bytes, D)
         x = 0  # windows that are ready
         for i in range(g, n, groups):
             if i + 1 < n:
+                coming = np.int64(int_in(words, i + 1))
                 if K > 0:
-                    fetch(output_matrix + np.int64(windows.words[i + 1]) * row_bytes, D)
+                    fetch(output_matrix + coming * row_bytes, D)
                 else:
-                    fetch_path(windows.words[i + 1], paths, output_matrix, row_bytes, D)
+                    for k in range(address_in(offsets, coming), address_in(offsets, coming + 1)):
+                        if int_in(nodes, k) >= NODES:  # others are near anyway
+                            fetch(output_matrix + np.int64(int_in(nodes, k)) * row_bytes, D)
             if i + widest // 2 + 2 < n:  # what the widest window two words on takes in
-                fetch(places[i + widest // 2 + 2], D)
-            center, contexts = windows.words[i], windows.last[i] - windows.first[i] - 1
+                fetch(address_in(places, i + widest // 2 + 2), D)
+            center, first, last = np.int64(int_in(words, i)), int_in(firsts, i), int_in(lasts, i)
+            contexts = np.int64(last - first - 1)
             if contexts > 0:
                 blocks = all_blocks
                 if K == 0:
+                    start = address_in(offsets, center)
                     blocks = path_targets(
-                        center,
-                        paths,
-                        output_matrix,
-                        own_outputs,
-                        hot_outputs,
-                        row_bytes,
-                        nothing,
-                        targets,
-                        signs,
-                        weights,
-                    )
+                        nodes + start * 4, turns + start * FLOAT_BYTES, address_in(offsets, center + 1) - start,
+                        output_matrix, own_outputs, hot_outputs, row_bytes, nothing, targets, signs, weights,
+                    )  # fmt: skip
                 else:
-                    center_weights(center, negatives[g], group, weights, x)
-                    own[x] = output_matrix + np.int64(center) * row_bytes
+                    center_weights(center, drawn, K, group, blocks, weights, x)
+                    put_address(own, x, output_matrix + center * row_bytes)
                 if kind == SKIP_GRAM:
                     pairs += contexts
                 else:
-                    ends[x + 1] = context_rows(windows, i, places, rows, ends[x])
+                    ends[x + 1] = context_rows(i, first, last, places, rows, ends[x])
                     scale = 1 / contexts if kind == CBOW_MEAN else 1.0
                     sum_rows(rows, ends[x], ends[x + 1], scale, together + x * row_bytes, D)
                     pairs += 1
                 x += 1
             if x == 0 or (kind != SKIP_GRAM and i + groups < n):
                 continue  # CBOW takes the windows of a group at once
-            own_weights, of, count, first, size = 0, rows, many, targets, x
+            apart, of, count, center_rows, size = 0, rows, many, targets, x
             if kind == SKIP_GRAM:
-                size = different_rows(windows, i, places, rows, many)
-                many[size] = 0
+                size = different_rows(i, first, last, same, places, rows, many)
+                put_float(many, size, np.float32(0))
                 if K > 0:
-                    targets[0] = own[0]
+                    put_address(targets, 0, address_in(own, 0))
             else:
                 of, count = X, once
                 if K > 0:
-                    own_weights, first, size = 1, own, APART
+                    apart, center_rows, size = 1, own, APART
                     for a in range(x, APART):  # a word alone, or the end of the text
-                        own[a], ends[a + 1] = nothing, ends[a]
-                        center_weights(-1, negatives[g], nothing_counts, weights, a)
-            found = found + forward(
-                D, of, count, size, targets, first, own_weights, blocks, signs, weights, rate, E
-            )  # once: it is long
+                        ends[a + 1] = ends[a]
+                        put_address(own, a, nothing)
+                        center_weights(-1, drawn, K, nothing_counts, blocks, weights, a)
+            found = found + forward(  # once: it is long
+                D, of, count, size, targets, center_rows, apart, blocks, signs, weights, rate, E, wide
+            )
             if kind == SKIP_GRAM:
-                backward(D, rows, between, size, targets, blocks, E)
+                backward(D, rows, between, size, targets, blocks, E, wide)
             else:
                 if K > 0:
-                    backward_apart(D, together, moved, targets, own, blocks, E)
+                    backward_apart(D, together, moved, targets, own, blocks, E, wide)
                 else:
-                    backward_one(D, together, moved, targets, blocks, E)
+                    backward_one(D, together, moved, targets, blocks, E, wide)
                 for a in range(x):
                     scale = 1 / (ends[a + 1] - ends[a]) if kind == CBOW_SUM else 1.0
                     add_to_rows(rows, ends[a], ends[a + 1], scale, moved + a * row_bytes, D)
             x = 0
         bits += total(found)
-    scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
+    floats[0], addresses[0] = 0, 0  # numba frees an array after its last mention: they were in use until here
     return -bits * LOG_2, pairs
 
 

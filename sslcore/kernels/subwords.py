@@ -16,7 +16,18 @@ from sslcore.kernels.compilation import compiled, compiled_in_order
 from sslcore.kernels.cpu import LOG_2, different_rows
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES
-from sslcore.kernels.lanes import OCTET, address, total, zeros16
+from sslcore.kernels.lanes import (
+    CACHE_LINE,
+    OCTET,
+    address,
+    address_in,
+    float_in,
+    int_in,
+    put_address,
+    put_float,
+    total,
+    zeros16,
+)
 
 BEGIN, END = ord("<"), ord(">")
 
@@ -118,64 +129,77 @@ def update_subword_windows(
     n, D = len(windows.words), inputs.shape[1]
     K = negatives.shape[1]
     row_bytes = D * FLOAT_BYTES
+    words, same = address(windows.words, 0), address(windows.same, 0)
+    firsts, lasts = address(windows.first, 0), address(windows.last, 0)
+    offsets, bag_rows = address(bags.offsets, 0), address(bags.rows, 0)
+    drawn, often = address(negatives, 0), address(times, 0)
+    input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
     widest, largest = 1, 1
     for i in range(n):
-        widest = max(widest, int(windows.last[i] - windows.first[i]))
-        largest = max(largest, int(bags.offsets[windows.words[i] + 1] - bags.offsets[windows.words[i]]))
-    all_blocks = (widest + K + OUTPUTS - 1) // OUTPUTS
+        widest = max(widest, int_in(lasts, i) - int_in(firsts, i))
+        largest = max(largest, address_in(offsets, int_in(words, i) + 1) - address_in(offsets, int_in(words, i)))
+    all_blocks, wide = (widest + K + OUTPUTS - 1) // OUTPUTS, 2 * OCTET
 
-    scratch = np.zeros((3, D), np.float32)
-    nothing, moved = address(scratch, 0), address(scratch, D)
-    together = np.array([address(scratch, 2 * D)])
-    E = np.zeros((all_blocks, 2, OCTET), np.float32)
-    once = np.array([1, 0], np.float32)
-    rows = np.zeros(largest, np.int64)
-    targets, many = np.zeros(all_blocks * OUTPUTS, np.int64), np.zeros(all_blocks * OUTPUTS, np.float32)
-    signs, weights = np.zeros(all_blocks * OCTET, np.float32), np.zeros(all_blocks * APART * OCTET, np.float32)
-    input_matrix, output_matrix = address(inputs, 0), address(outputs, 0)
-    places = np.empty(n, np.int64)
+    of_blocks = all_blocks * (wide + OCTET + APART * OCTET + OUTPUTS)
+    floats = np.zeros(3 * D + of_blocks + 2 + CACHE_LINE // FLOAT_BYTES, np.float32)
+    nothing = (address(floats, 0) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+    moved, together = nothing + row_bytes, nothing + 2 * row_bytes
+    E = nothing + 3 * row_bytes
+    signs = E + all_blocks * wide * FLOAT_BYTES
+    weights = signs + all_blocks * OCTET * FLOAT_BYTES
+    many = weights + all_blocks * APART * OCTET * FLOAT_BYTES
+    once = many + all_blocks * OUTPUTS * FLOAT_BYTES
+    put_float(once, 0, np.float32(1))
+    addresses = np.full(n + 1 + largest + all_blocks * OUTPUTS, together)
+    places, X, rows = address(addresses, 0), address(addresses, n), address(addresses, n + 1)
+    targets = address(addresses, n + 1 + largest)
     for i in range(n):
-        places[i] = output_matrix + np.int64(windows.words[i]) * row_bytes
+        put_address(places, i, output_matrix + np.int64(int_in(words, i)) * row_bytes)
 
     bits, pairs = 0.0, 0
     for i in range(n):
         if i + 1 < n:
-            next_word = windows.words[i + 1]
-            for k in range(K):
-                fetch(output_matrix + np.int64(negatives[i + 1, k]) * row_bytes, D)
-            for r in range(bags.offsets[next_word], bags.offsets[next_word + 1]):
-                fetch(input_matrix + np.int64(bags.rows[r]) * row_bytes, D)
-        m = different_rows(windows, i, places, targets, many)
+            coming = int_in(words, i + 1)
+            for k in range((i + 1) * K, (i + 2) * K):
+                fetch(output_matrix + np.int64(int_in(drawn, k)) * row_bytes, D)
+            for r in range(address_in(offsets, coming), address_in(offsets, coming + 1)):
+                fetch(input_matrix + np.int64(int_in(bag_rows, r)) * row_bytes, D)
+        first, last = int_in(firsts, i), int_in(lasts, i)
+        m = different_rows(i, first, last, same, places, targets, many)
         if m == 0:
             continue
-        contexts = windows.last[i] - windows.first[i] - 1
+        contexts = np.int64(last - first - 1)
         used = m
-        for k in range(K):
-            if times[i, k] > 0:
-                row = output_matrix + np.int64(negatives[i, k]) * row_bytes
+        for k in range(i * K, (i + 1) * K):
+            if float_in(often, k) > 0:
+                row = output_matrix + np.int64(int_in(drawn, k)) * row_bytes
                 a = 0
-                while a < m and targets[a] != row:
+                while a < m and address_in(targets, a) != row:
                     a += 1
                 if a == m:  # else it stands in this very window
-                    targets[used], many[used] = row, times[i, k] * contexts
+                    put_address(targets, used, row)
+                    put_float(many, used, float_in(often, k) * np.float32(contexts))
                     used += 1
         blocks = (used + OUTPUTS - 1) // OUTPUTS
-        for k in range(blocks * OUTPUTS):
-            b, place = k // OUTPUTS, k % OUTPUTS
-            if k >= used:
-                targets[k], many[k] = nothing, 0
-            signs[b * OCTET + place], weights[b * APART * OCTET + place] = 1 if k < m else -1, many[k]
-        center = windows.words[i]
-        size = bags.offsets[center + 1] - bags.offsets[center]
+        for b in range(blocks):
+            for place in range(OUTPUTS):
+                k = b * OUTPUTS + place
+                if k >= used:
+                    put_address(targets, k, nothing)
+                    put_float(many, k, np.float32(0))
+                put_float(signs, b * OCTET + place, np.float32(1 if k < m else -1))
+                put_float(weights, b * APART * OCTET + place, float_in(many, k))
+        begin = address_in(offsets, int_in(words, i))
+        size = address_in(offsets, int_in(words, i) + 1) - begin
         for r in range(size):
-            rows[r] = input_matrix + np.int64(bags.rows[bags.offsets[center] + r]) * row_bytes
+            put_address(rows, r, input_matrix + np.int64(int_in(bag_rows, begin + r)) * row_bytes)
         rate = rate_begin + (rate_end - rate_begin) * i / n
-        sum_rows(rows, 0, size, 1 / size, together[0], D)
-        bits += total(zeros16() + forward(D, together, once, 1, targets, targets, 0, blocks, signs, weights, rate, E))
-        backward_one(D, together[0], moved, targets, blocks, E)
+        sum_rows(rows, 0, size, 1 / size, together, D)
+        bits += total(zeros16() + forward(D, X, once, 1, targets, targets, 0, blocks, signs, weights, rate, E, wide))
+        backward_one(D, together, moved, targets, blocks, E, wide)
         add_to_rows(rows, 0, size, 1.0, moved, D)
         pairs += contexts
-    scratch.fill(0)  # numba frees an array after its last mention, and the addresses were in use until here
+    floats[0], addresses[0] = 0, 0  # numba frees an array after its last mention: they were in use until here
     return -bits * LOG_2, pairs
 
 
