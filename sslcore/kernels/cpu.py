@@ -227,7 +227,7 @@ def update_windows(
             if i + widest // 2 + 2 < n:  # what the widest window two words on takes in
                 fetch(address_in(places, i + widest // 2 + 2), D)
             center, first, last = np.int64(int_in(words, i)), int_in(firsts, i), int_in(lasts, i)
-            contexts = np.int64(last - first - 1)
+            contexts = int(last - first - 1)
             if contexts > 0:
                 blocks = all_blocks
                 if K == 0:

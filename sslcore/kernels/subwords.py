@@ -168,7 +168,7 @@ def update_subword_windows(
         m = different_rows(i, first, last, same, places, targets, many)
         if m == 0:
             continue
-        contexts = np.int64(last - first - 1)
+        contexts = int(last - first - 1)
         used = m
         for k in range(i * K, (i + 1) * K):
             if float_in(often, k) > 0:
