@@ -9,13 +9,12 @@ CPU seconds of training (all threads) are steadier than wall time on a shared ma
 contenders take turns, so that all meet the same weather. Quality is Spearman's rho on WordSim-353, SimLex-999 and the
 word pairs of FOLDER (files of word, word, score), and the accuracy on Google's analogies, measured by gensim for all.
 gensim's `corpus_file` decays its rate too slowly with several workers and one epoch (each worker counts against the
-whole corpus), which flatters it there: compare quality at 5 epochs. `peak` is by how many MB the process grew to its
-highest while the model was made and trained (Linux); ours maps the encoded corpus, whose pages count.
+whole corpus), which flatters it there: compare quality at 5 epochs. Peak memory (Linux) is by how
+much a fresh process grows to its highest while a model is made and trained.
 `fast-text-unseen` knows only words that occur 1,000 times and is asked about pairs with a word that it never saw.
 """
 
 import argparse
-import contextlib
 import io
 import itertools
 import json
@@ -26,7 +25,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,53 +115,34 @@ def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     return result, {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
-@contextlib.contextmanager
-def peak_memory() -> Iterator[dict[str, float]]:
-    """What is yielded holds in the end by how many MB the process grew to its highest; nothing where Linux is not."""
-
-    def of_process(field: str) -> float:
-        return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1e3
-
-    grown: dict[str, float] = {}
-    if not Path("/proc/self/clear_refs").exists():
-        yield grown
-        return
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
-    before = of_process("VmRSS")
-    yield grown
-    grown["peak"] = of_process("VmHWM") - before
-
-
 def train_gensim(
     case: Case, file: Path, objective: WordObjective, threads: int, seed: int
 ) -> tuple[Any, dict[str, float]]:
     from gensim.models import FastText, Word2Vec
 
     settings = dict(case.gensim)
-    with peak_memory() as grown:
-        model = (FastText if settings.pop("fasttext", False) else Word2Vec)(
-            vector_size=objective.dimensions,
-            window=objective.window,
-            sample=objective.subsampling,
-            alpha=objective.learning_rate,
-            min_count=max(5, objective.minimum_count),
-            epochs=objective.epochs,
-            workers=threads,
-            seed=seed,
-            **settings,
-        )
-        model.build_vocab(corpus_file=str(file))
-        totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
-        _, times = timed(lambda: model.train(corpus_file=str(file), epochs=objective.epochs, **totals))
-    return model.wv, {**times, **grown}
+    model = (FastText if settings.pop("fasttext", False) else Word2Vec)(
+        vector_size=objective.dimensions,
+        window=objective.window,
+        sample=objective.subsampling,
+        alpha=objective.learning_rate,
+        min_count=max(5, objective.minimum_count),
+        epochs=objective.epochs,
+        workers=threads,
+        seed=seed,
+        **settings,
+    )
+    model.build_vocab(corpus_file=str(file))
+    totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
+    _, times = timed(lambda: model.train(corpus_file=str(file), epochs=objective.epochs, **totals))
+    return model.wv, times
 
 
 def train_ours(
     objective: WordObjective, corpus: EncodedCorpus, threads: int, seed: int
 ) -> tuple["KeyedVectors", dict[str, float]]:
-    with peak_memory() as grown:
-        encoder, times = timed(lambda: sslcore.pretrain(objective, corpus, seed=seed, workers=threads))
-    return encoder.to_keyed_vectors(), {**times, **grown}
+    encoder, times = timed(lambda: sslcore.pretrain(objective, corpus, seed=seed, workers=threads))
+    return encoder.to_keyed_vectors(), times
 
 
 def train_word2vec_c(
@@ -185,6 +167,31 @@ def train_word2vec_c(
         return KeyedVectors.load_word2vec_format(out.name, binary=True), times
 
 
+def grown(ours: bool, case: Case, file: Path, folder: Path, objective: WordObjective, threads: int) -> float:
+    """By how many MB this process grows to its highest while one model is made and trained. Linux only."""
+
+    def of_process(field: str) -> float:
+        return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1e3
+
+    corpus = EncodedCorpus.open(folder)
+    small = objective.model_copy(update={"epochs": 1, "minimum_count": 1})
+    sslcore.pretrain(small, [["imported", "and", "compiled"] * 5], seed=0, workers=threads).to_keyed_vectors()
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    before = of_process("VmRSS")
+    if ours:
+        sslcore.pretrain(objective, corpus, seed=0, workers=threads)
+    else:
+        train_gensim(case, file, objective, threads, 0)
+    return of_process("VmHWM") - before
+
+
+def say_peaks(name: str, *arguments: Any) -> None:
+    for contender in ("gensim", "sslcore"):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            megabytes = pool.submit(grown, contender == "sslcore", *arguments).result()
+        print(f"{name}: {contender} grows by {megabytes:.0f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -202,6 +209,7 @@ def main() -> None:
     parser.add_argument("--word2vec-c", type=Path)
     parser.add_argument("--without-gensim", action="store_true")
     parser.add_argument("--deterministic", action="store_true", help="ours also in one reproducible thread")
+    parser.add_argument("--memory", action="store_true", help="only the peak memory, of one run of each")
     parser.add_argument("--json", type=Path, help="append every run to this file, one JSON object a line")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -224,6 +232,9 @@ def compare(arguments: argparse.Namespace, file: Path, folder: Path) -> None:
         if arguments.learning_rate:
             fields["learning_rate"] = arguments.learning_rate
         objective = case.ours(**fields)
+        if arguments.memory:
+            say_peaks(name, case, file, folder / "corpus", objective, arguments.threads[0])
+            continue
         sslcore.pretrain(
             objective.model_copy(update={"epochs": 1, "minimum_count": 1}), [["compile", "first"] * 5], seed=0
         )
@@ -268,6 +279,7 @@ def counted(file: Path, folder: Path, runs: int, gensim: bool) -> EncodedCorpus:
     first = corpus.tokenizer.first_word_id
     words = zip(corpus.tokenizer.tokens[first:], corpus.tokenizer.counts[first:].tolist(), strict=True)
     print(f"{corpus.tokens:,} words, {corpus.tokenizer.vocabulary_size:,} in the vocabulary")
+    print(f"encoded {corpus.ids.nbytes / 1e6:.0f} MB, which are mapped")
     if gensim:
         print(f"gensim counts the same: {counts == dict(words)}")
     summarise(f"count and encode {megabytes:.0f} MB", results)
@@ -289,9 +301,7 @@ def summarise(name: str, results: dict[str, list[dict[str, float]]]) -> None:
     print(f"\n{name}: median times, mean scores of {len(next(iter(results.values())))} runs")
     for contender, runs in results.items():
         middle = {
-            key: (statistics.median if key in ("wall", "cpu", "peak", "MB/s") else statistics.fmean)(
-                run[key] for run in runs
-            )
+            key: (statistics.median if key in ("wall", "cpu", "MB/s") else statistics.fmean)(run[key] for run in runs)
             for key in runs[0]
         }
         print(spoken(f"  {contender}", {**middle, "ratio": first / middle["cpu"]}))

@@ -255,7 +255,10 @@ class WordObjective(BaseModel):
         outputs: "torch.Tensor",
         finished: Callable[[], np.ndarray] | None = None,
     ) -> "KernelLearner":
-        """The learner whose matrices, on any device, start as the network's and come back to it."""
+        """The learner whose matrices, on any device, start as the network's and come back to it.
+
+        Meanwhile the network has no vectors: of large vocabularies memory holds few copies.
+        """
         import torch
 
         from sslcore.training.learner import KernelLearner
@@ -263,14 +266,16 @@ class WordObjective(BaseModel):
 
         vectors, kept, D = encoder.network.vectors, encoder.network.outputs, self.dimensions
         inputs[:, :D] = vectors.detach()
+        vectors.data = torch.empty(0, D)
         if kept is not None:
             outputs[:, :D] = kept
+        exported = outputs if kept is not None else None
 
         def export() -> None:
-            with torch.no_grad():
-                vectors.copy_(torch.from_numpy(finished())[:, :D] if finished else inputs[:, :D])
-                if kept is not None:
-                    kept.copy_(outputs[:, :D])
+            learned = torch.from_numpy(finished()) if finished else inputs
+            vectors.data = torch.empty(len(learned), D).copy_(learned[:, :D])
+            if kept is not None and exported is not None:
+                kept.copy_(exported[:, :D])
 
         rate = self.learning_rate
         schedule = constant(rate) if self.schedule == "constant" else linear_decay(rate, rate * FINAL_RATE)

@@ -72,6 +72,10 @@ class TeamLearner:
     def encoder(self) -> "Encoder":
         return self._learner.encoder
 
+    def finish(self) -> "Encoder":
+        self._before.clear()
+        return self._learner.finish()
+
     def state(self) -> dict[str, np.ndarray]:
         """This process's; what the others learned since the last exchange is not in it."""
         return self._learner.state()

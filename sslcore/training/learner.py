@@ -41,6 +41,9 @@ class Learner(Protocol):
     def encoder(self) -> "Encoder":
         """The encoder with everything learned so far."""
 
+    def finish(self) -> "Encoder":
+        """The same at the end: what only training needs is let go of, and the learner is no longer one."""
+
     def update(self, batch: Any) -> Metrics:
         """One step; at least `loss` and `learning_rate`."""
 
@@ -72,6 +75,9 @@ class TorchLearner:
         self._optimizers = optimizers
         self._schedule = schedule
         self._threads = threads
+
+    def finish(self) -> "Encoder":
+        return self.encoder
 
     def update(self, batch: Batch) -> Metrics:
         with torch_threads(self._threads):
@@ -114,7 +120,10 @@ class TorchLearner:
 
 
 class KernelLearner:
-    """Updates of `matrices` in place by `update(batch, rate at its begin, at its end)`; `export` hands them over."""
+    """Updates of `matrices` in place by `update(batch, rate at its begin, at its end)`; `export` hands them over.
+
+    What `export` does not hold, `finish` lets go of first.
+    """
 
     def __init__(
         self,
@@ -134,6 +143,11 @@ class KernelLearner:
     def encoder(self) -> "Encoder":
         self._export()
         return self._encoder
+
+    def finish(self) -> "Encoder":
+        """Before the network has its vectors again: at no time does memory hold more than two matrices."""
+        del self._update, self.matrices
+        return self.encoder
 
     def state(self) -> dict[str, np.ndarray]:
         return {name: matrix.cpu().numpy() for name, matrix in self.matrices.items()}

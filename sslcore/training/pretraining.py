@@ -110,7 +110,7 @@ def _pretrain(
         curve.append((step, metrics))
         if team is None or team.rank == 0:
             checkpoints.offer(learner, curve)
-    return learner.encoder
+    return learner.finish()
 
 
 def write_encoder(

@@ -1,6 +1,7 @@
 """What is the word objectives' own, beyond the table of all objectives."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,9 +139,9 @@ def test_a_corpus_of_more_than_two_to_the_31_tokens_is_cut_where_it_should_be() 
     assert last.stretches[0].boundaries.tolist() == [0, 5, STRETCH]
     assert last.end == pytest.approx(last.tokens / tokens)
     network = objective.network(corpus.tokenizer, torch_generator(0))
+    before = network.word_vectors().copy()
     encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), 0)
     learner = objective.learner(encoder, torch_generator(0), device="cpu", workers=1)
-    before = network.word_vectors().copy()
     assert np.isfinite(learner.update(last)["loss"])
     moved = np.flatnonzero((learner.encoder.network.word_vectors() != before).any(axis=1))
     assert moved.tolist() == [7]
@@ -266,3 +267,24 @@ def test_a_gpu_without_triton_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(UserError, match=r"skip_gram on cuda:0 needs the package triton"):
         gpu_learner(objective, 0, encoder, "cuda:0")
+
+
+def test_a_finished_learner_has_let_go_of_what_only_training_needs() -> None:
+    corpus = EncodedCorpus.from_token_lists([[f"w{i % 5000}" for i in range(20_000)]], minimum_count=1)
+    objective = CBOW(dimensions=64, minimum_count=1)
+    encoder = Encoder(corpus.tokenizer, objective.network(corpus.tokenizer, torch_generator(0)), {}, 0)
+    start = encoder.network.word_vectors().copy()
+    tracemalloc.start()
+    learner = objective.learner(encoder, torch_generator(0), device="cpu", workers=2)
+    assert encoder.network.vectors.numel() == 0  # the kernel's matrix is the only copy
+    for batch in objective.batches(corpus, np.random.default_rng(0)):
+        learner.update(batch)
+    so_far = learner.encoder.network.word_vectors().copy()
+    outputs = learner.matrices["outputs"].nbytes
+    before, _ = tracemalloc.get_traced_memory()
+    finished = learner.finish().network.word_vectors()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert before - after > 0.9 * outputs > 1_000_000
+    np.testing.assert_array_equal(finished, so_far)
+    assert not np.array_equal(finished, start)
