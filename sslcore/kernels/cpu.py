@@ -29,7 +29,6 @@ from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES, NODES, Hot, add_changes, hot_rows, row_address
 from sslcore.kernels.huffman import Paths
 from sslcore.kernels.lanes import (
-    CACHE_LINE,
     LANES,
     OCTET,
     address,
@@ -43,6 +42,7 @@ from sslcore.kernels.lanes import (
     total,
     zeros16,
 )
+from sslcore.kernels.workspace import workspace
 
 SKIP_GRAM, CBOW_MEAN, CBOW_SUM = 0, 1, 2
 SHARING = APART  # windows that share their negatives
@@ -173,36 +173,12 @@ def update_windows(
             most = max(most, address_in(offsets, int_in(words, i) + 1) - address_in(offsets, int_in(words, i)))
     all_blocks, wide = (most + OUTPUTS - 1) // OUTPUTS, OCTET * max(widest + widest % 2, APART)
 
-    of_blocks = all_blocks * (wide + (3 + APART) * OCTET)
-    floats = np.zeros((1 + widest + 2 * APART) * D + of_blocks + widest + 3 + CACHE_LINE // FLOAT_BYTES, np.float32)
-    nothing = (address(floats, 0) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
-    together, moved = nothing + row_bytes, nothing + (1 + APART) * row_bytes
-    between_rows = nothing + (1 + 2 * APART) * row_bytes
-    E = between_rows + widest * row_bytes
-    signs = E + all_blocks * wide * FLOAT_BYTES
-    group = signs + all_blocks * OCTET * FLOAT_BYTES
-    nothing_counts = group + all_blocks * OCTET * FLOAT_BYTES
-    weights = nothing_counts + all_blocks * OCTET * FLOAT_BYTES
-    many = weights + all_blocks * APART * OCTET * FLOAT_BYTES
-    once = many + (widest + 1) * FLOAT_BYTES
-
-    addresses = np.full(n + widest + APART * (widest + 2) + all_blocks * OUTPUTS, nothing)
-    places = address(addresses, 0)
-    between, rows = address(addresses, n), address(addresses, n + widest)
-    X, own = address(addresses, n + widest + APART * widest), address(addresses, n + widest + APART * (widest + 1))
-    targets = address(addresses, n + widest + APART * (widest + 2))
+    space = workspace(n, D, widest, all_blocks, wide)
+    nothing, places, rows, many = space.nothing, space.places, space.rows, space.many
+    targets, own, weights = space.targets, space.own, space.weights
     ends = np.zeros(APART + 1, np.int64)
-
     for i in range(n):
         put_address(places, i, row_address(int_in(words, i), input_matrix, own_inputs, hot_inputs, row_bytes))
-    for a in range(widest):
-        put_address(between, a, between_rows + a * row_bytes)
-    for a in range(APART):
-        put_address(X, a, together + a * row_bytes)
-    for k in range(all_blocks * OCTET):
-        put_float(signs, k, np.float32(1 if k == 0 else -1))
-    put_float(group, 0, np.float32(1))
-    put_float(once, 0, np.float32(1))
 
     bits, pairs = 0.0, 0
     for g in range(groups):
@@ -210,7 +186,7 @@ def update_windows(
         rate = rate_begin + (rate_end - rate_begin) * g / groups
         drawn, often = address(negatives, g * K), address(times, g * K)
         if K > 0:
-            negative_targets(drawn, often, K, output_matrix, row_bytes, nothing, targets, group)
+            negative_targets(drawn, often, K, output_matrix, row_bytes, nothing, targets, space.group)
         if g + 1 < groups:
             for k in range(K, 2 * K):
                 fetch(output_matrix + np.int64(int_in(drawn, k)) * row_bytes, D)
@@ -234,17 +210,17 @@ def update_windows(
                     start = address_in(offsets, center)
                     blocks = path_targets(
                         nodes + start * 4, turns + start * FLOAT_BYTES, address_in(offsets, center + 1) - start,
-                        output_matrix, own_outputs, hot_outputs, row_bytes, nothing, targets, signs, weights,
+                        output_matrix, own_outputs, hot_outputs, row_bytes, nothing, targets, space.signs, weights,
                     )  # fmt: skip
                 else:
-                    center_weights(center, drawn, K, group, blocks, weights, x)
+                    center_weights(center, drawn, K, space.group, blocks, weights, x)
                     put_address(own, x, output_matrix + center * row_bytes)
                 if kind == SKIP_GRAM:
                     pairs += contexts
                 else:
                     ends[x + 1] = context_rows(i, first, last, places, rows, ends[x])
                     scale = 1 / contexts if kind == CBOW_MEAN else 1.0
-                    sum_rows(rows, ends[x], ends[x + 1], scale, together + x * row_bytes, D)
+                    sum_rows(rows, ends[x], ends[x + 1], scale, space.together + x * row_bytes, D)
                     pairs += 1
                 x += 1
             if x == 0 or (kind != SKIP_GRAM and i + groups < n):
@@ -256,29 +232,29 @@ def update_windows(
                 if K > 0:
                     put_address(targets, 0, address_in(own, 0))
             else:
-                of, count = X, once
+                of, count = space.windows, space.once
                 if K > 0:
                     apart, center_rows, size = 1, own, APART
                     for a in range(x, APART):  # a word alone, or the end of the text
                         ends[a + 1] = ends[a]
                         put_address(own, a, nothing)
-                        center_weights(-1, drawn, K, nothing_counts, blocks, weights, a)
+                        center_weights(-1, drawn, K, space.no_weights, blocks, weights, a)
             found = found + forward(  # once: it is long
-                D, of, count, size, targets, center_rows, apart, blocks, signs, weights, rate, E, wide
+                D, of, count, size, targets, center_rows, apart, blocks, space.signs, weights, rate, space.E, wide
             )
             if kind == SKIP_GRAM:
-                backward(D, rows, between, size, targets, blocks, E, wide)
+                backward(D, rows, space.between, size, targets, blocks, space.E, wide)
             else:
                 if K > 0:
-                    backward_apart(D, together, moved, targets, own, blocks, E, wide)
+                    backward_apart(D, space.together, space.moved, targets, own, blocks, space.E, wide)
                 else:
-                    backward_one(D, together, moved, targets, blocks, E, wide)
+                    backward_one(D, space.together, space.moved, targets, blocks, space.E, wide)
                 for a in range(x):
                     scale = 1 / (ends[a + 1] - ends[a]) if kind == CBOW_SUM else 1.0
-                    add_to_rows(rows, ends[a], ends[a + 1], scale, moved + a * row_bytes, D)
+                    add_to_rows(rows, ends[a], ends[a + 1], scale, space.moved + a * row_bytes, D)
             x = 0
         bits += total(found)
-    floats[0], addresses[0] = 0, 0  # numba frees an array after its last mention: they were in use until here
+    space.floats[0] = 0  # numba frees an array after its last mention, and it was in use until here
     return -bits * LOG_2, pairs
 
 

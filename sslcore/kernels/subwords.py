@@ -17,7 +17,6 @@ from sslcore.kernels.cpu import LOG_2, different_rows
 from sslcore.kernels.draws import Windows, draw_negatives, draw_windows
 from sslcore.kernels.hot import FLOAT_BYTES
 from sslcore.kernels.lanes import (
-    CACHE_LINE,
     OCTET,
     address,
     address_in,
@@ -28,6 +27,7 @@ from sslcore.kernels.lanes import (
     total,
     zeros16,
 )
+from sslcore.kernels.workspace import workspace
 
 BEGIN, END = ord("<"), ord(">")
 
@@ -140,19 +140,9 @@ def update_subword_windows(
         largest = max(largest, address_in(offsets, int_in(words, i) + 1) - address_in(offsets, int_in(words, i)))
     all_blocks, wide = (widest + K + OUTPUTS - 1) // OUTPUTS, 2 * OCTET
 
-    of_blocks = all_blocks * (wide + OCTET + APART * OCTET + OUTPUTS)
-    floats = np.zeros(3 * D + of_blocks + 2 + CACHE_LINE // FLOAT_BYTES, np.float32)
-    nothing = (address(floats, 0) + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
-    moved, together = nothing + row_bytes, nothing + 2 * row_bytes
-    E = nothing + 3 * row_bytes
-    signs = E + all_blocks * wide * FLOAT_BYTES
-    weights = signs + all_blocks * OCTET * FLOAT_BYTES
-    many = weights + all_blocks * APART * OCTET * FLOAT_BYTES
-    once = many + all_blocks * OUTPUTS * FLOAT_BYTES
-    put_float(once, 0, np.float32(1))
-    addresses = np.full(n + 1 + largest + all_blocks * OUTPUTS, together)
-    places, X, rows = address(addresses, 0), address(addresses, n), address(addresses, n + 1)
-    targets = address(addresses, n + 1 + largest)
+    space = workspace(n, D, largest, all_blocks, wide)
+    places, rows, many, targets = space.places, space.rows, space.many, space.targets
+    signs, weights, E, together = space.signs, space.weights, space.E, space.together
     for i in range(n):
         put_address(places, i, output_matrix + np.int64(int_in(words, i)) * row_bytes)
 
@@ -185,7 +175,7 @@ def update_subword_windows(
             for place in range(OUTPUTS):
                 k = b * OUTPUTS + place
                 if k >= used:
-                    put_address(targets, k, nothing)
+                    put_address(targets, k, space.nothing)
                     put_float(many, k, np.float32(0))
                 put_float(signs, b * OCTET + place, np.float32(1 if k < m else -1))
                 put_float(weights, b * APART * OCTET + place, float_in(many, k))
@@ -195,11 +185,12 @@ def update_subword_windows(
             put_address(rows, r, input_matrix + np.int64(int_in(bag_rows, begin + r)) * row_bytes)
         rate = rate_begin + (rate_end - rate_begin) * i / n
         sum_rows(rows, 0, size, 1 / size, together, D)
-        bits += total(zeros16() + forward(D, X, once, 1, targets, targets, 0, blocks, signs, weights, rate, E, wide))
-        backward_one(D, together, moved, targets, blocks, E, wide)
-        add_to_rows(rows, 0, size, 1.0, moved, D)
+        found = forward(D, space.windows, space.once, 1, targets, targets, 0, blocks, signs, weights, rate, E, wide)
+        bits += total(zeros16() + found)
+        backward_one(D, together, space.moved, targets, blocks, E, wide)
+        add_to_rows(rows, 0, size, 1.0, space.moved, D)
         pairs += contexts
-    floats[0], addresses[0] = 0, 0  # numba frees an array after its last mention: they were in use until here
+    space.floats[0] = 0  # numba frees an array after its last mention, and it was in use until here
     return -bits * LOG_2, pairs
 
 

@@ -87,13 +87,15 @@ def encode_text_file(
 
 def replace_numbers(file: Path, lengths: list[int], ids: list[np.ndarray], *, threads: int, progress: Progress) -> None:
     """In a file of int32, replace each number n of a piece by the piece's ids[n], a part at a time."""
+    from sslcore.tokenization.lexicon import renumber
+
     total = sum(lengths)
     numbers = np.memmap(file, np.int32, "r+")
     starts = np.cumsum([0, *lengths])
 
     def replace(part: tuple[int, int, np.ndarray]) -> int:
         start, stop, of_piece = part
-        numbers[start:stop] = of_piece[numbers[start:stop]]
+        renumber(numbers[start:stop], of_piece)
         return stop
 
     parts = [
