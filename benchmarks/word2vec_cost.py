@@ -7,11 +7,9 @@ Words are drawn from Zipf's law, without order, so nothing is learned and everyt
 on the same machine in the same run: multiplications and additions as fast as one core does them (the arithmetic of the
 papers' equations, nothing else), and rows of the two matrices fetched, changed and written in the order in which the
 windows meet them, with nothing computed on them. Neither can be beaten; what is above the higher one is overhead.
-What two threads cost each other is also measured where each has matrices of its own: the rest is rows that both write.
 """
 
 import argparse
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -46,7 +44,6 @@ class Cost(NamedTuple):
 
     one_thread: float
     two_threads: float  # CPU time of both together
-    two_apart: float  # the same, each with matrices of its own; only for the setting that is varied
     arithmetic: float
     rows: float
 
@@ -67,22 +64,17 @@ def main() -> None:
     speed = multiplications_a_second()
     print(f"one core: {2 * speed / 1e9:.0f} GFLOP/s of fused multiplications and additions", flush=True)
     found: dict[str, list[tuple[int, Cost]]] = {}
-    apart = measured(base, speed, apart=True)
-    print(f"ns a word: one thread {apart.one_thread:.0f}, two on the same matrices {apart.two_threads:.0f}, ", end="")
-    print(f"two on matrices of their own {apart.two_apart:.0f}", flush=True)
     for field, values in sweeps.items():
         found[field] = []
         for value in values:
             cost = measured(base._replace(**{field: value}), speed)
             found[field].append((value, cost))
-            said = "  ".join(
-                f"{name.replace('_', ' ')} {number:7.0f}" for name, number in cost._asdict().items() if number == number
-            )
+            said = "  ".join(f"{name.replace('_', ' ')} {number:7.0f}" for name, number in cost._asdict().items())
             print(f"{field:10} {value:>10,}  ns a word: {said}", flush=True)
     draw(found, base, arguments.plot)
 
 
-def measured(setting: Setting, speed: float, *, apart: bool = False) -> Cost:
+def measured(setting: Setting, speed: float) -> Cost:
     generator = np.random.default_rng(0)
     shares = 1 / (np.arange(setting.rows) + 2.7)  # Mandelbrot's form of Zipf's law
     shares /= shares.sum()
@@ -91,15 +83,12 @@ def measured(setting: Setting, speed: float, *, apart: bool = False) -> Cost:
     keep = reference.keep_probabilities((shares * 1e12).astype(np.int64) + 1, SUBSAMPLING)
     noise = draws.alias_table(reference.noise_distribution((shares * 1e12).astype(np.int64) + 1))
     output = cpu.Output(NEGATIVES, noise, huffman.NO_PATHS)
-    pairs_of_matrices = []
-    for _ in range(1 + apart):
-        inputs, outputs = (aligned_zeros(setting.rows, cpu.padded(setting.dimensions)) for _ in range(2))
-        inputs[:, : setting.dimensions] = generator.random((1, setting.dimensions), np.float32) - 0.5
-        pairs_of_matrices.append((inputs, outputs))
+    inputs, outputs = (aligned_zeros(setting.rows, cpu.padded(setting.dimensions)) for _ in range(2))
+    inputs[:, : setting.dimensions] = generator.random((1, setting.dimensions), np.float32) - 0.5
     stretches = np.split(ids, range(STRETCH, setting.words, STRETCH))
 
-    def train(threads: int, number: int, matrices: int = 0) -> None:
-        stretch, (inputs, outputs) = stretches[number], pairs_of_matrices[matrices]
+    def train(threads: int, number: int) -> None:
+        stretch = stretches[number]
         bounds = np.append(np.arange(0, len(stretch), DOCUMENT), len(stretch))
         cpu.train_stretch(
             cpu.SKIP_GRAM, stretch, bounds, keep, setting.window, output, threads, np.uint64(number), inputs, outputs,
@@ -112,14 +101,6 @@ def measured(setting: Setting, speed: float, *, apart: bool = False) -> Cost:
                 list(pool.map(partial(train, threads), range(len(stretches))))
 
         return run
-
-    def each_on_its_own() -> None:
-        def alone(thread: int) -> None:
-            for number in range(thread, len(stretches), 2):
-                train(2, number, thread)
-
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(alone, range(2)))
 
     train(1, 0)
     sample = [drawn(stretch, keep, noise, setting.window, number) for number, stretch in enumerate(stretches[:20])]
@@ -136,7 +117,6 @@ def measured(setting: Setting, speed: float, *, apart: bool = False) -> Cost:
     return Cost(
         seconds(on(1)) * a_word,
         seconds(on(2)) * a_word,
-        seconds(each_on_its_own) * a_word if apart else math.nan,
         3 * pairs * (1 + NEGATIVES) * setting.dimensions / speed * a_word,  # score, and a change to either side
         seconds(touched) * share * a_word,
     )
@@ -218,8 +198,9 @@ def draw(found: dict[str, list[tuple[int, Cost]]], base: Setting, path: Path) ->
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks([value for value, _ in costs], [f"{value:,}" for value, _ in costs], fontsize=8)
-        shown = [tick for tick in (20, 50, 100, 200, 500, 1000, 2000, 5000) if tick > axes.get_ylim()[0]]
-        axes.set_yticks(*[[tick for tick in shown if tick < axes.get_ylim()[1]]] * 2)
+        lowest, highest = axes.get_ylim()
+        shown = [tick for tick in (20, 50, 100, 200, 500, 1000, 2000, 5000) if lowest < tick < highest]
+        axes.set_yticks(shown, [f"{tick:,}" for tick in shown])
         axes.minorticks_off()
         axes.set_xlabel(titles[field])
         axes.set_ylabel("ns a word")
