@@ -305,21 +305,17 @@ def _load(kind: Vector) -> Any:
     return load
 
 
-def _spread_from(kind: Vector) -> Any:
-    @intrinsic
-    def spread(typing: Any, place: Any, offset: Any) -> Any:
-        """As many times the number `offset` numbers after an address."""
+@intrinsic
+def spread(typing: Any, place: Any, offset: Any) -> Any:
+    """As many times the number `offset` numbers after an address."""
 
-        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return _spread(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT)), kind.width)
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _spread(builder, builder.load(_pointer(builder, args[0], args[1], _FLOAT)), LANES)
 
-        return kind(types.int64, types.int64), lower
-
-    return spread
+    return lanes(types.int64, types.int64), lower
 
 
 load, load8, load16 = _load(lanes), _load(octet), _load(pair)
-spread = _spread_from(lanes)
 
 
 @intrinsic

@@ -230,7 +230,6 @@ class WordObjective(BaseModel):
 
         def update(batch: Stretches, rate_begin: float, rate_end: float) -> "Metrics":
             fall = (rate_end - rate_begin) / max(1, len(batch.stretches))
-
             numbers = iter(range(len(batch.stretches)))  # shared: whoever is ready takes the next
 
             def train() -> list[tuple[float, int]]:
