@@ -24,6 +24,13 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *names)))
 
 
+def drawn_seed(generator: "torch.Generator") -> int:
+    """A seed for what takes one, drawn from a generator."""
+    import torch
+
+    return int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+
+
 def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> "torch.Generator":
     """A torch generator on `device` for the purpose that the names spell."""
     import torch

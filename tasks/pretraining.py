@@ -14,7 +14,7 @@ from sslcore.progress import Progress
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-VERSION = 3  # 3: the CBOW windows of a group are one step; the rate falls by group
+VERSION = 4  # 4: every batch follows from the seed and its number alone
 
 
 @task(name="pretrain", task_run_name="pretrain {objective.kind}", cache_policy=NO_CACHE)

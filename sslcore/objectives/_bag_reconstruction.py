@@ -30,7 +30,7 @@ class BagReconstruction(torch.nn.Module):
             self.decoder.weight.uniform_(-bound, bound, generator=generator)
             self.decoder.bias.zero_()
 
-    def forward(self, batch: "Bags") -> torch.Tensor:
+    def forward(self, batch: "Bags") -> dict[str, torch.Tensor]:
         device = self.columns.device
         ids, offsets, documents, words, weights = (
             torch.from_numpy(a).to(device)
@@ -43,4 +43,4 @@ class BagReconstruction(torch.nn.Module):
         totals_B = torch.zeros(len(log_BR), device=device).index_add_(0, documents, weights)
         shares = weights / totals_B[documents]
         present = (totals_B > 0).sum().clamp_min(1)
-        return -(log_BR[documents, columns] * shares).sum() / present
+        return {"loss": -(log_BR[documents, columns] * shares).sum() / present}

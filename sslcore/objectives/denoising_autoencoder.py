@@ -9,7 +9,6 @@ Wants: documents of some length, tens of thousands of them. Requires: nothing el
 Relation: learns vectors of texts, where skip-gram learns vectors of words; order within a text is not used.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
 from sslcore.models.word_weights import damping, sif_weights, word_counts
+from sslcore.randomness import numpy_generator
+from sslcore.training.epochs import EpochOrder
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,65 @@ class Bags(NamedTuple):
     tokens: int
     begin: float
     end: float
+
+    @property
+    def weight(self) -> int:
+        """Documents."""
+        return len(self.offsets) - 1
+
+    def share(self, rank: int, size: int) -> "Bags":
+        """Every size-th document from rank on, for one of `size` processes."""
+        rows = np.arange(rank, self.weight, size)
+        ids, of_row = gather(self.ids, self.offsets, rows)
+        place = np.full(self.weight, -1)
+        place[rows] = np.arange(len(rows))
+        here = place[self.bag_documents] >= 0
+        return self._replace(
+            ids=ids,
+            offsets=np.searchsorted(of_row, np.arange(len(rows) + 1)),
+            bag_documents=place[self.bag_documents[here]],
+            bag_words=self.bag_words[here],
+            bag_weights=self.bag_weights[here],
+        )
+
+
+class BagBatches:
+    """Documents in a new order each epoch; those without a token are left out."""
+
+    def __init__(self, corpus: "EncodedCorpus", epochs: int, batch_size: int, deletion: float, seed: int) -> None:
+        self._corpus = corpus
+        self._offsets = np.asarray(corpus.document_offsets)
+        self._documents = np.flatnonzero(np.diff(self._offsets) > 0)
+        self._importance_V = damping(word_counts(corpus.tokenizer), DAMPING)
+        self._epochs, self._batch_size, self._deletion, self._seed = epochs, batch_size, deletion, seed
+        self._order = EpochOrder(len(self._documents), seed)
+        self._per_epoch = -(-len(self._documents) // batch_size)
+
+    def __len__(self) -> int:
+        return self._per_epoch * self._epochs
+
+    def __getitem__(self, step: int) -> Bags:
+        epoch, number = divmod(step, self._per_epoch)
+        start = number * self._batch_size
+        chosen = self._documents[self._order(epoch)[start : start + self._batch_size]]
+        ids, rows = gather(self._corpus.ids, self._offsets, chosen)
+        tokens, known = len(ids), ids >= self._corpus.tokenizer.first_word_id
+        ids, rows = ids[known].astype(np.int64), rows[known]
+        size = len(self._importance_V)
+        keys, entry, counts = np.unique(rows * size + ids, return_inverse=True, return_counts=True)
+        draws = numpy_generator(self._seed, "deletion", step).random(len(keys))
+        kept = (draws >= self._deletion)[entry]
+        done, total = epoch * len(self._documents) + start, len(self._documents) * self._epochs
+        return Bags(
+            ids[kept],
+            np.searchsorted(rows[kept], np.arange(len(chosen) + 1)),
+            keys // size,
+            keys % size,
+            (np.log1p(counts) * self._importance_V[keys % size]).astype(np.float32),
+            tokens,
+            done / total,
+            (done + len(chosen)) / total,
+        )
 
 
 class DenoisingAutoencoder(BaseModel):
@@ -92,38 +152,14 @@ class DenoisingAutoencoder(BaseModel):
             raise UserError(f"dimensions is {self.dimensions}, but {earlier!r} is to go on: give the same")
         encoder.network.load_state_dict(earlier.network.state_dict())
 
-    def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Bags]:
-        """Documents in a new order each epoch; those without a known word are left out."""
-        offsets, first = np.asarray(corpus.document_offsets), corpus.tokenizer.first_word_id
-        documents = np.flatnonzero(np.diff(offsets) > 0)
-        size = corpus.tokenizer.vocabulary_size
-        importance_V = damping(word_counts(corpus.tokenizer), DAMPING)
-        total, done = len(documents) * self.epochs, 0
-        for _ in range(self.epochs):
-            order = generator.permutation(documents)
-            for start in range(0, len(order), self.batch_size):
-                chosen = order[start : start + self.batch_size]
-                ids, rows = gather(corpus.ids, offsets, chosen)
-                tokens, known = len(ids), ids >= first
-                ids, rows = ids[known].astype(np.int64), rows[known]
-                keys, entry, counts = np.unique(rows * size + ids, return_inverse=True, return_counts=True)
-                kept = (generator.random(len(keys)) >= self.deletion)[entry]
-                yield Bags(
-                    ids[kept],
-                    np.searchsorted(rows[kept], np.arange(len(chosen) + 1)),
-                    keys // size,
-                    keys % size,
-                    (np.log1p(counts) * importance_V[keys % size]).astype(np.float32),
-                    tokens,
-                    done / total,
-                    (done + len(chosen)) / total,
-                )
-                done += len(chosen)
+    def batches(self, corpus: "EncodedCorpus", seed: int) -> "BagBatches":
+        return BagBatches(corpus, self.epochs, self.batch_size, self.deletion, seed)
 
     def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
         import torch
 
         from sslcore.objectives._bag_reconstruction import BagReconstruction
+        from sslcore.randomness import drawn_seed
         from sslcore.training.learner import TorchLearner
         from sslcore.training.schedules import warmup_cosine
 
@@ -131,7 +167,9 @@ class DenoisingAutoencoder(BaseModel):
         loss = BagReconstruction(encoder.network, words, encoder.tokenizer.vocabulary_size, generator).to(device)
         optimizer = torch.optim.Adam(loss.parameters(), fused=True)
         threads = 1 if self.deterministic else workers
-        return TorchLearner(encoder, loss, [optimizer], warmup_cosine(self.learning_rate), threads=threads)
+        return TorchLearner(
+            encoder, loss, [optimizer], warmup_cosine(self.learning_rate), threads=threads, seed=drawn_seed(generator)
+        )
 
 
 def gather(ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,13 +4,11 @@ An objective is a frozen Pydantic model with a `kind` literal. Nothing else in s
 adding one is writing its file and naming it in registry.py.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sslcore.training.learner import Batch, Learner
+from sslcore.training.learner import Batches, Learner
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from sslcore.models.encoder import Encoder
@@ -35,8 +33,8 @@ class ObjectiveSeam(Protocol):
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
         """Begin where an earlier encoder ended. Raises UserError where this one cannot."""
 
-    def batches(self, corpus: "EncodedCorpus", generator: "np.random.Generator") -> Iterator[Batch]:
-        """The whole run, every epoch of it."""
+    def batches(self, corpus: "EncodedCorpus", seed: int) -> Batches:
+        """The whole run, every epoch of it; a batch is a function of `seed` and its number."""
 
     def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> Learner:
         """What updates the encoder, starting from the weights it has (fresh ones or those of an earlier run)."""

@@ -4,7 +4,7 @@ Each objective's own file says which of the papers' models it is. All draw windo
 compared on equal terms.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
 from sslcore.models.word_weights import sif_weights, word_counts
+from sslcore.randomness import numpy_generator
+from sslcore.training.epochs import EpochOrder
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +50,39 @@ class Stretches(NamedTuple):
         """Every size-th stretch from rank on, for one of `size` processes; it may be empty."""
         stretches = self.stretches[rank::size]
         return self._replace(stretches=stretches, tokens=sum(len(stretch.ids) for stretch in stretches))
+
+
+class StretchBatches:
+    """Consecutive text in batches of STRETCHES × STRETCH tokens; the order of batches is shuffled in each epoch."""
+
+    def __init__(self, corpus: "EncodedCorpus", epochs: int, seed: int) -> None:
+        self._corpus = corpus
+        self._epochs = epochs
+        self._seed = seed
+        self._order = EpochOrder(-(-corpus.tokens // (STRETCH * STRETCHES)), seed)
+
+    def __len__(self) -> int:
+        return self._order.items * self._epochs
+
+    def __getitem__(self, step: int) -> Stretches:
+        corpus, size = self._corpus, STRETCH * STRETCHES
+        epoch, number = divmod(step, self._order.items)
+        order = self._order(epoch)
+        # Only the last batch of the text may be shorter, wherever in the epoch it stands.
+        before = epoch * corpus.tokens + number * size
+        if number > self._order.place_of_last(epoch):
+            before -= self._order.items * size - corpus.tokens
+        start = int(order[number]) * size
+        end = min(start + size, corpus.tokens)
+        check_ids(corpus.ids[start:end], start, corpus.tokenizer.vocabulary_size)
+        cuts = np.append(np.arange(start, end, STRETCH), end)
+        seeds = numpy_generator(self._seed, "stretches", step).integers(0, 2**63, len(cuts) - 1)
+        stretches = [
+            Stretch(corpus.ids[a:b], documents_between(corpus.document_offsets, a, b), int(seed))
+            for a, b, seed in zip(cuts[:-1].tolist(), cuts[1:].tolist(), seeds, strict=True)
+        ]
+        tokens, total = end - start, corpus.tokens * self._epochs
+        return Stretches(stretches, tokens, before / total, (before + tokens) / total)
 
 
 TrainStretch = Callable[[Stretch, np.ndarray, np.ndarray, float, float], tuple[float, int]]
@@ -176,24 +211,8 @@ class WordObjective(BaseModel):
         ids = torch.tensor(known, dtype=torch.int64)
         return ids[:, 0], ids[:, 1]
 
-    def batches(self, corpus: "EncodedCorpus", generator: np.random.Generator) -> Iterator[Stretches]:
-        """Consecutive text in batches of STRETCHES × STRETCH tokens; the order of batches is shuffled in each epoch."""
-        size = STRETCH * STRETCHES
-        starts = np.arange(0, corpus.tokens, size)
-        total, done = corpus.tokens * self.epochs, 0
-        for _ in range(self.epochs):
-            for start in generator.permutation(starts):
-                end = min(int(start) + size, corpus.tokens)
-                check_ids(corpus.ids[start:end], int(start), corpus.tokenizer.vocabulary_size)
-                cuts = np.append(np.arange(start, end, STRETCH), end)
-                seeds = generator.integers(0, 2**63, len(cuts) - 1)
-                stretches = [
-                    Stretch(corpus.ids[a:b], documents_between(corpus.document_offsets, a, b), int(seed))
-                    for a, b, seed in zip(cuts[:-1].tolist(), cuts[1:].tolist(), seeds, strict=True)
-                ]
-                tokens = end - int(start)
-                yield Stretches(stretches, tokens, done / total, (done + tokens) / total)
-                done += tokens
+    def batches(self, corpus: "EncodedCorpus", seed: int) -> "StretchBatches":
+        return StretchBatches(corpus, self.epochs, seed)
 
     def threads(self, workers: int) -> int:
         """How many train at once."""

@@ -1,26 +1,31 @@
 """The state of a training run on disk, so that a killed run goes on where it was and ends as an unbroken one would.
 
-A checkpoint is one safetensors file, replaced as a whole: whatever moment the machine stops at, the last one is
-readable. Writing takes a fiftieth of the time at most: the larger the model, the rarer.
+A checkpoint is one safetensors file, state-STEP.safetensors, that appears as a whole: whatever moment the machine stops
+at, those before are readable, and the last `KEPT` are. The training waits only for a copy of its state; checking it
+for numbers that are none, writing and waiting for the disk happen in a thread, a fiftieth of the time at most: the
+larger the model, the rarer.
 """
 
 import json
 import logging
 import os
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sslcore.training.loop import Begin
 
 if TYPE_CHECKING:
-    from sslcore.training.learner import Learner, Metrics
+    from sslcore.training.learner import Learner
+    from sslcore.training.loop import Curve
 
-FILE = "state.safetensors"
+PATTERN = "state-*.safetensors"
 SECONDS = 60.0
 SHARE = 1 / 50
+KEPT = 2
 
 log = logging.getLogger("sslcore.training")
 
@@ -28,7 +33,8 @@ log = logging.getLogger("sslcore.training")
 class Checkpoint(NamedTuple):
     begin: Begin
     state: dict[str, np.ndarray]
-    curve: list[tuple[int, "Metrics"]]
+    curve: dict[str, Any]  # what Curve.state said
+    slowed: int  # times the learning rate was lowered after the training had diverged
     seconds: float  # that the run had taken, over all its attempts
 
 
@@ -39,45 +45,77 @@ class Checkpoints:
         self.folder = folder
         self._begun = time.monotonic()
         self._due = self._begun + SECONDS
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._writing: Future[None] | None = None
 
     def read(self) -> Checkpoint | None:
-        """The last checkpoint; None if there is none or it cannot be read, which is said. The run's clock goes on."""
-        from safetensors import SafetensorError, safe_open
-
-        if self.folder is None or not (self.folder / FILE).is_file():
-            return None
-        try:
-            with safe_open(self.folder / FILE, "np") as file:
-                said = json.loads(file.metadata()["run"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            curve = [(step, metrics) for step, metrics in said["curve"]]
-            found = Checkpoint(Begin(*said["begin"]), state, curve, float(said["seconds"]))
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the checkpoint in %s cannot be read (%s); training starts again", self.folder, error)
-            return None
-        self._begun -= found.seconds
-        return found
+        """The last checkpoint that can be read; what cannot is said. None if there is none. The run's clock goes on."""
+        self.finish()
+        for file in reversed(self._files()):
+            try:
+                found = _read(file)
+            except Exception as error:  # safetensors raises its own; a damaged file may hold anything
+                log.warning("the checkpoint %s cannot be read (%s); going on from the one before", file, error)
+                continue
+            self._begun = min(self._begun, time.monotonic() - found.seconds)
+            return found
+        return None
 
     @property
     def seconds(self) -> float:
         """What the run has taken so far, with the attempts before this one as far as their checkpoints tell."""
         return time.monotonic() - self._begun
 
-    def offer(self, learner: "Learner", curve: list[tuple[int, "Metrics"]]) -> None:
-        """Write a checkpoint if one is due; the last point of the curve says how far the run is."""
+    def offer(self, learner: "Learner", begin: Begin, curve: "Curve", slowed: int, *, now: bool = False) -> None:
+        """Begin to write a checkpoint if one is due, or `now`, from which a run goes on at `begin`."""
+        if self.folder is None or not (now or time.monotonic() >= self._due):
+            return
+        if self._writing is not None and not self._writing.done():
+            if not now:
+                return  # the disk is slower than the interval
+            self.finish()
+        run = json.dumps({"begin": begin, "seconds": self.seconds, "slowed": slowed, "curve": curve.state()})
+        state = {name: np.array(array) for name, array in learner.state().items()}
+        self._writing = self._writer.submit(self._write, begin.step, state, run)
+
+    def finish(self) -> None:
+        """Wait until what is being written is on disk."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def drop_last(self) -> None:
+        """Remove the last checkpoint: training that went on from it has diverged again."""
+        self.finish()
+        for file in self._files()[-1:]:
+            file.unlink()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob(PATTERN)) if self.folder else []
+
+    def _write(self, step: int, state: dict[str, np.ndarray], run: str) -> None:
         from safetensors.numpy import save_file
 
-        if self.folder is None or time.monotonic() < self._due:
-            return
+        assert self.folder is not None
         started = time.monotonic()
+        if not all(np.isfinite(array).all() for array in state.values()):
+            return  # the step after this one will find that the training has diverged
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f"{FILE}.unfinished"
-        step, metrics = curve[-1]
-        begin = (step, metrics["tokens"], metrics["done"])
-        run = json.dumps({"begin": begin, "seconds": self.seconds, "curve": curve})
-        save_file(learner.state(), unfinished, metadata={"run": run})
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(self.folder / FILE)
+        file = self.folder / f"state-{step:012d}.safetensors"
+        unfinished = file.with_suffix(".unfinished")
+        save_file(state, unfinished, metadata={"run": run})
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(file)
+        for older in self._files()[:-KEPT]:
+            older.unlink()
         now = time.monotonic()
         self._due = now + max(SECONDS, (now - started) / SHARE)
+
+
+def _read(file: Path) -> Checkpoint:
+    from safetensors import safe_open
+
+    with safe_open(file, "np") as tensors:
+        said = json.loads(tensors.metadata()["run"])
+        state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    return Checkpoint(Begin(*said["begin"]), state, said["curve"], int(said["slowed"]), float(said["seconds"]))

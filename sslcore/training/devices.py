@@ -19,6 +19,18 @@ def check_device(device: str) -> None:
         ) from error
 
 
+def peak_memory(device: str) -> int:
+    """Bytes this process has held at most: of the GPU, if it computes on one, else of the machine's memory."""
+    import resource
+    import sys
+
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 @contextlib.contextmanager
 def torch_threads(workers: int) -> Iterator[None]:
     """Let torch use this many threads inside the block."""

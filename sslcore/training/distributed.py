@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sslcore.errors import UserError
-from sslcore.training.learner import KernelLearner, Learner, Metrics
+from sslcore.training.learner import KernelLearner, Metrics
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
@@ -59,11 +58,7 @@ def _leave() -> None:
 class TeamLearner:
     """A kernel's learner in each process, on batches that know their `share(rank, size)`; the same encoder in all."""
 
-    def __init__(self, learner: Learner, team: Team) -> None:
-        if not isinstance(learner, KernelLearner):
-            raise UserError(
-                f"{team.size} processes were started, but only the word objectives train in several; start one"
-            )
+    def __init__(self, learner: KernelLearner, team: Team) -> None:
         self._learner = learner
         self._team = team
         self._before = {name: matrix.clone() for name, matrix in learner.matrices.items()}
@@ -84,6 +79,12 @@ class TeamLearner:
         self._learner.restore(state)
         for name, matrix in self._learner.matrices.items():
             self._before[name].copy_(matrix)
+
+    def slow_down(self, factor: float) -> None:
+        self._learner.slow_down(factor)
+
+    def in_team(self, team: Team) -> "TeamLearner":
+        return self
 
     def update(self, batch: Any) -> Metrics:
         """One step of every process. The loss is the mean over their shares."""

@@ -4,11 +4,13 @@ A learner has `update(batch) -> metrics` and an `encoder`. TorchLearner covers e
 covers hand-written updates in place (word2vec). Neither knows of epochs, logging or files: the loop's consumers do.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from sslcore.randomness import derive_seed
 from sslcore.training.devices import torch_threads
 from sslcore.training.schedules import Schedule
 
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     import torch
 
     from sslcore.models.encoder import Encoder
+    from sslcore.training.distributed import Team
 
 Metrics = dict[str, float]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Batch(Protocol):
@@ -34,6 +38,19 @@ class Batch(Protocol):
     @property
     def end(self) -> float:
         """Share of the whole run after this batch; 1 for the last."""
+
+
+class Batches(Protocol):
+    """The batches of a whole run, every epoch of it. Each follows from the seed and its number alone.
+
+    So a run goes on at any step without making those before it again, and in whatever order they are made.
+    """
+
+    def __len__(self) -> int:
+        """Steps of the run."""
+
+    def __getitem__(self, step: int) -> Any:
+        """A Batch; steps count from 0."""
 
 
 class Learner(Protocol):
@@ -53,12 +70,24 @@ class Learner(Protocol):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` said in a learner of the same objective, corpus and seed."""
 
+    def slow_down(self, factor: float) -> None:
+        """Multiply the learning rate of what is still to come."""
+
+    def in_team(self, team: "Team") -> "Learner":
+        """The learner that does its part of every batch among the processes of a team."""
+
 
 class TorchLearner:
-    """Gradient descent on `loss(batch)`, a module that holds the encoder's network and whatever only pretraining needs.
+    """Gradient descent on `loss(batch)["loss"]`, a module of the encoder's network and what only pretraining needs.
 
-    Several optimisers may share the parameters between them; all follow one schedule. The number of `threads` decides
-    how torch splits its sums, so it is part of what makes two runs equal.
+    The module returns scalars by name; those beside `loss` are metrics. Several optimisers may share the parameters
+    between them; all follow one schedule. What the module draws from torch's own generator, as dropout does, follows
+    from `seed`, the step and the process alone, so that no generator has a state to be kept.
+    The number of `threads` decides how torch splits its sums, so it is part of what makes two runs equal.
+
+    precision: "float32"; "bfloat16" or "float16" compute products in it, by torch's autocast, the latter with a scaled
+    loss. gradient_norm: gradients longer than this are scaled to it. parts: a batch is computed in as many, one after
+    the other, to save memory, which a batch does that has `split(parts)` and `weight`, its share in a mean of losses.
     """
 
     def __init__(
@@ -69,19 +98,52 @@ class TorchLearner:
         schedule: Schedule,
         *,
         threads: int,
+        seed: int,
+        precision: Precision = "float32",
+        gradient_norm: float | None = None,
+        parts: int = 1,
     ) -> None:
+        import torch
+
         self.encoder = encoder
         self._loss = loss
+        self._module: Any = loss  # the loss, or what spreads it over processes
         self._optimizers = optimizers
         self._schedule = schedule
         self._threads = threads
+        self._seed = seed
+        self._gradient_norm = gradient_norm
+        self._parts = parts
+        self._steps = 0
+        self._rate_factor = 1.0
+        self._team: Team | None = None
+        self._device = next(loss.parameters()).device
+        self._autocast = None if precision == "float32" else getattr(torch, precision)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
 
     def finish(self) -> "Encoder":
         return self.encoder
 
-    def update(self, batch: Batch) -> Metrics:
-        with torch_threads(self._threads):
-            return self._update(batch)
+    def slow_down(self, factor: float) -> None:
+        self._rate_factor *= factor
+
+    def in_team(self, team: "Team") -> "TorchLearner":
+        """Gradients are averaged by torch's DistributedDataParallel; a batch has `share(rank, size)` and `weight`."""
+        import torch
+
+        devices = [self._device] if self._device.type == "cuda" else None
+        self._module = torch.nn.parallel.DistributedDataParallel(self._loss, device_ids=devices)
+        self._team = team
+        return self
+
+    def update(self, batch: Any) -> Metrics:
+        import torch
+
+        with torch_threads(self._threads), torch.random.fork_rng(devices=self._cuda_devices()):
+            torch.manual_seed(derive_seed(self._seed, self._steps, self._team.rank if self._team else 0))
+            metrics = self._update(batch)
+        self._steps += 1
+        return metrics
 
     def state(self) -> dict[str, np.ndarray]:
         state = {f"loss.{name}": tensor.cpu().numpy() for name, tensor in self._loss.state_dict().items()}
@@ -89,12 +151,18 @@ class TorchLearner:
             for parameter, values in optimizer.state_dict()["state"].items():
                 for name, value in values.items():
                     state[f"optimizer.{number}.{parameter}.{name}"] = value.cpu().numpy()
-        return state
+        for name, number in self._scaler.state_dict().items():
+            state[f"scaler.{name}"] = np.array(number)
+        return {**state, "steps": np.array(self._steps)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         import torch
 
-        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        self._steps = int(state["steps"])
+        self._scaler.load_state_dict(
+            {n.removeprefix("scaler."): a.item() for n, a in state.items() if n.startswith("scaler.")}
+        )
+        tensors = {name: torch.from_numpy(array) for name, array in state.items() if array.ndim or "." in name}
         self._loss.load_state_dict({n.removeprefix("loss."): t for n, t in tensors.items() if n.startswith("loss.")})
         for number, optimizer in enumerate(self._optimizers):
             values: dict[int, dict[str, torch.Tensor]] = {}
@@ -105,18 +173,54 @@ class TorchLearner:
                     values.setdefault(int(parameter), {})[name] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
 
-    def _update(self, batch: Batch) -> Metrics:
-        self._loss.train()
-        rate = self._schedule(batch.begin)
-        loss = self._loss(batch)
+    def _cuda_devices(self) -> list[int]:
+        return [self._device.index or 0] if self._device.type == "cuda" else []
+
+    def _update(self, batch: Any) -> Metrics:
+        import torch
+
+        self._module.train()
+        rate = self._schedule(batch.begin) * self._rate_factor
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses = self._backward(batch)
         for optimizer in self._optimizers:
-            optimizer.step()
-        return {"loss": loss.item(), "learning_rate": rate}
+            self._scaler.unscale_(optimizer)
+        if self._gradient_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self._loss.parameters(), self._gradient_norm, foreach=True)
+            losses["gradient_norm"] = norm
+        for optimizer in self._optimizers:
+            self._scaler.step(optimizer)
+        self._scaler.update()
+        names = list(losses)
+        values = torch.stack([losses[name].detach().float() for name in names])  # one wait for the device
+        if self._team:
+            torch.distributed.all_reduce(values)
+            values /= self._team.size
+        return {**dict(zip(names, values.tolist(), strict=True)), "learning_rate": rate}
+
+    def _backward(self, batch: Any) -> "dict[str, torch.Tensor]":
+        """Gradients of the mean loss of the batch, part by part; the metrics are means by weight."""
+        import torch
+
+        whole, scale = batch, 1.0
+        if self._team:
+            batch, scale = batch.share(self._team.rank, self._team.size), float(self._team.size)
+        parts = batch.split(self._parts) if self._parts > 1 else [batch]
+        means: dict[str, torch.Tensor] = {}
+        for number, part in enumerate(parts):
+            share = scale * part.weight / whole.weight if part is not whole else 1.0
+            last = number == len(parts) - 1
+            waiting = contextlib.nullcontext() if last or not self._team else self._module.no_sync()
+            with waiting:
+                with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+                    losses = self._module(part)
+                self._scaler.scale(losses["loss"] * share).backward()
+            for name, value in losses.items():
+                means[name] = means.get(name, 0) + value.detach() * share
+        return means
 
 
 class KernelLearner:
@@ -137,6 +241,7 @@ class KernelLearner:
         self._update = update
         self._export = export
         self._schedule = schedule
+        self._rate_factor = 1.0
         self.matrices = matrices
 
     @property
@@ -148,6 +253,14 @@ class KernelLearner:
         """Before the network has its vectors again: at no time does memory hold more than two matrices."""
         del self._update, self.matrices
         return self.encoder
+
+    def slow_down(self, factor: float) -> None:
+        self._rate_factor *= factor
+
+    def in_team(self, team: "Team") -> Learner:
+        from sslcore.training.distributed import TeamLearner
+
+        return TeamLearner(self, team)
 
     def state(self) -> dict[str, np.ndarray]:
         return {name: matrix.cpu().numpy() for name, matrix in self.matrices.items()}
@@ -161,5 +274,5 @@ class KernelLearner:
             matrix[:, :columns] = saved[:, :columns].to(matrix.device)
 
     def update(self, batch: Batch) -> Metrics:
-        rate_begin, rate_end = self._schedule(batch.begin), self._schedule(batch.end)
+        rate_begin, rate_end = (self._schedule(share) * self._rate_factor for share in (batch.begin, batch.end))
         return {**self._update(batch, rate_begin, rate_end), "learning_rate": rate_begin}

@@ -1,9 +1,10 @@
 """Pretraining from a corpus to an encoder, and from there to the files of an artefact."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,17 +14,23 @@ from sslcore.contracts import CURVE
 from sslcore.errors import UserError
 from sslcore.parallel import available_cores
 from sslcore.progress import Progress, silent
-from sslcore.randomness import numpy_generator, torch_generator
+from sslcore.randomness import derive_seed, torch_generator
 from sslcore.training.checkpoints import Checkpoints
-from sslcore.training.devices import check_device
-from sslcore.training.distributed import TeamLearner, join
+from sslcore.training.devices import check_device, peak_memory
+from sslcore.training.distributed import Team, join
 from sslcore.training.learner import Learner, Metrics
-from sslcore.training.loop import START, reported, summarised, train
+from sslcore.training.loop import START, Ahead, Begin, Curve, DivergedError, reported, train
+from sslcore.training.termination import termination_deferred
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.objectives.registry import AnyObjective
     from sslcore.tokenization.encoding import EncodedCorpus
+
+SLOWER = 0.5  # the learning rate after the training has diverged
+SLOWED_AT_MOST = 2
+
+log = logging.getLogger("sslcore.training")
 
 OnMetrics = Callable[[int, Metrics], None]
 
@@ -50,14 +57,22 @@ def pretrain(
     cores). A folder for `checkpoints` keeps the state of the run: the same call goes on from there after a kill, and
     tells `on_metrics` again what it had said before. With `continuing` it begins where that encoder ended, on a corpus
     encoded with growing=encoder.tokenizer; the learning rate is the objective's, so give a lower one.
-    Called in each process of `torchrun`, the word objectives share the work (`training/distributed.py`), a GPU each
-    with device="cuda"; every process returns the same encoder, and all must see the folder of checkpoints.
+    Training that diverges goes back to the last checkpoint, or the beginning, and on with half the learning rate, twice
+    at most. SIGTERM ends it after the step at work, which is saved.
+    Called in each process of `torchrun` they share the work, a GPU each with device="cuda"; every process returns the
+    same encoder, and all must see the folder of checkpoints.
     The same seed gives the same encoder on the same machine, unless the objective says otherwise.
     Raises UserError before any work when corpus, device and objective do not go together.
     """
     return _pretrain(
         objective, corpus, seed, device, workers, progress, on_metrics, Checkpoints(checkpoints), continuing
-    )
+    ).encoder
+
+
+class _Pretrained(NamedTuple):
+    encoder: "Encoder"
+    curve: list[tuple[int, Metrics]]
+    waited: float  # seconds for batches, in the attempt that ended
 
 
 def _pretrain(
@@ -70,7 +85,7 @@ def _pretrain(
     on_metrics: OnMetrics,
     checkpoints: Checkpoints,
     continuing: "Encoder | None",
-) -> "Encoder":
+) -> _Pretrained:
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
 
@@ -88,29 +103,67 @@ def _pretrain(
     workers = workers or available_cores()
 
     kind = objective.kind
-    network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
-    encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
-    if continuing is not None:
-        objective.take_up(encoder, continuing)
     progress(0.0, f"{kind}: preparing (a first run on a machine compiles for some seconds)")
-    learner: Learner = objective.learner(
-        encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers
-    )
-    if team is not None:
-        learner = TeamLearner(learner, team)
-    batches = objective.batches(corpus, numpy_generator(seed, kind, "batches"))
-    curve, begin = [], START
-    if found := checkpoints.read():
-        learner.restore(found.state)
-        curve, begin = found.curve, found.begin
-        for step, metrics in curve:
-            on_metrics(step, metrics)
-    for step, metrics in summarised(reported(train(learner, batches, begin), progress, kind, begin), begin=begin):
-        on_metrics(step, metrics)
-        curve.append((step, metrics))
-        if team is None or team.rank == 0:
-            checkpoints.offer(learner, curve)
-    return learner.finish()
+    batches = objective.batches(corpus, derive_seed(seed, kind, "batches"))
+
+    def beginning() -> Learner:
+        network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
+        encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
+        if continuing is not None:
+            objective.take_up(encoder, continuing)
+        learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
+        return learner.in_team(team) if team is not None else learner
+
+    slowed = 0
+    while True:
+        learner, curve, begin = beginning(), Curve(), START
+        if found := checkpoints.read():
+            learner.restore(found.state)
+            curve.restore(found.curve)
+            begin, slowed = found.begin, max(slowed, found.slowed)
+            for step, metrics in curve.points:
+                on_metrics(step, metrics)
+        learner.slow_down(SLOWER**slowed)
+        source = Ahead(batches, begin.step)
+        try:
+            _run(learner, source, begin, curve, slowed, kind, progress, on_metrics, checkpoints, team)
+        except DivergedError as error:
+            if slowed == SLOWED_AT_MOST:
+                raise
+            if slowed:
+                checkpoints.drop_last()
+            slowed += 1
+            log.warning("%s; going back and on with %g of the learning rate", error, SLOWER**slowed)
+        else:
+            return _Pretrained(learner.finish(), curve.points, source.waited)
+
+
+def _run(
+    learner: Learner,
+    source: Ahead,
+    begin: Begin,
+    curve: Curve,
+    slowed: int,
+    kind: str,
+    progress: Progress,
+    on_metrics: OnMetrics,
+    checkpoints: Checkpoints,
+    team: Team | None,
+) -> None:
+    """Train from `begin` to the end. SIGTERM is heard after the step in which it comes, and what there is is saved."""
+    with termination_deferred() as termination:
+        for step, metrics in reported(train(learner, source, begin), progress, kind, begin):
+            if point := curve.add(step, metrics):
+                on_metrics(*point)
+            if team is None or team.rank == 0:
+                here = Begin(step, metrics["tokens"], metrics["done"])
+                checkpoints.offer(learner, here, curve, slowed, now=termination.asked)
+            if termination.asked:
+                break
+    checkpoints.finish()
+    if termination.asked:
+        kept = "which is saved; the same call goes on from there" if checkpoints.folder else "nothing was to be saved"
+        raise UserError(f"asked to end at step {step}, {kept}")
 
 
 def write_encoder(
@@ -131,28 +184,26 @@ def write_encoder(
 
     The curve holds nothing that depends on the clock, so equal runs write equal bytes.
     """
-    curve: list[tuple[int, Metrics]] = []
-
-    def keep(step: int, metrics: Metrics) -> None:
-        curve.append((step, metrics))
-        on_metrics(step, metrics)
-
     checkpoints = Checkpoints(folder / CHECKPOINT)
-    encoder = _pretrain(objective, corpus, seed, device, workers, progress, keep, checkpoints, continuing)
+    encoder, curve, waited = _pretrain(
+        objective, corpus, seed, device, workers, progress, on_metrics, checkpoints, continuing
+    )
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     seconds = checkpoints.seconds
     encoder.save(folder)
     write_curve(curve, folder / "curve.parquet")
-    last = curve[-1][1]
+    step, last = curve[-1]
     return {
         "dimensions": encoder.dimensions,
         "parameters": sum(p.numel() for p in encoder.network.parameters()),
         "vocabulary": encoder.tokenizer.vocabulary_size,
-        "steps": curve[-1][0],
+        "steps": step,
         "tokens": int(last["tokens"]),
         "loss": round(last["loss"], 6),
         "seconds": round(seconds, 3),
         "tokens_per_second": round(last["tokens"] / seconds),
+        "waiting_for_data": round(waited / seconds, 4),
+        "peak_memory_bytes": peak_memory(device),
     }
 
 

@@ -38,9 +38,9 @@ class Averaging(BaseModel):
         torch.nn.init.normal_(network.vectors, generator=generator)
         return network
 
-    def batches(self, corpus, generator):
+    def batches(self, corpus, seed):
         bounds = corpus.document_offsets
-        yield Documents([corpus.ids[a:b] for a, b in zip(bounds[:-1], bounds[1:])], corpus.tokens, 0.0, 1.0)
+        return [Documents([corpus.ids[a:b] for a, b in zip(bounds[:-1], bounds[1:])], corpus.tokens, 0.0, 1.0)]
 
     def learner(self, encoder, generator, *, device, workers):
         import torch
@@ -52,10 +52,10 @@ class Averaging(BaseModel):
                 self.network = encoder.network
             def forward(self, batch):
                 rows = [self.network.vectors[torch.from_numpy(ids).long()] for ids in batch.lists]
-                return sum(((r - r.mean(0)) ** 2).mean() for r in rows)
+                return {"loss": sum(((r - r.mean(0)) ** 2).mean() for r in rows)}
         loss = Loss()
         optimizer = torch.optim.SGD(loss.parameters(), lr=1)
-        return TorchLearner(encoder, loss, [optimizer], linear_decay(0.1, 0), threads=workers)
+        return TorchLearner(encoder, loss, [optimizer], linear_decay(0.1, 0), threads=workers, seed=0)
 """
 
 USE = """

@@ -13,9 +13,10 @@ from sslcore.models.encoder import Encoder
 from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.objectives.word_objective import STRETCH, STRETCHES, WordObjective, documents_between, gpu_learner
-from sslcore.randomness import numpy_generator, torch_generator
+from sslcore.randomness import torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
-from sslcore.training.loop import train
+from sslcore.training.epochs import EpochOrder
+from sslcore.training.loop import Ahead, train
 from sslcore.training.pretraining import pretrain
 
 
@@ -77,12 +78,12 @@ def test_training_goes_on_from_the_vectors_the_encoder_has() -> None:
     before = encoder.network.word_vectors().copy()
     learner = objective.learner(encoder, torch_generator(0), device="cpu", workers=1)
     assert np.array_equal(learner.encoder.network.word_vectors(), before)
-    first = next(train(learner, objective.batches(corpus, numpy_generator(1))))[1]
+    first = next(train(learner, Ahead(objective.batches(corpus, 1))))[1]
     fresh = Encoder(corpus.tokenizer, objective.network(corpus.tokenizer, torch_generator(1)), encoder.objective, 0)
     start = next(
         train(
             objective.learner(fresh, torch_generator(0), device="cpu", workers=1),
-            objective.batches(corpus, numpy_generator(1)),
+            Ahead(objective.batches(corpus, 1)),
         )
     )[1]
     assert first["loss"] != start["loss"]
@@ -91,7 +92,7 @@ def test_training_goes_on_from_the_vectors_the_encoder_has() -> None:
 def test_batches_cover_every_token_once_in_each_epoch() -> None:
     lists = [[str(i % 50)] * (1 + i % 700) for i in range(900)]  # 315,000 tokens: several batches, odd lengths
     corpus = EncodedCorpus.from_token_lists(lists)
-    batches = list(SkipGram(epochs=2).batches(corpus, numpy_generator(0)))
+    batches = list(Ahead(SkipGram(epochs=2).batches(corpus, 0)))
     assert sum(batch.tokens for batch in batches) == 2 * corpus.tokens
     assert all(batch.tokens <= STRETCH * STRETCHES for batch in batches)
     half = len(batches) // 2
@@ -126,18 +127,12 @@ def test_a_corpus_of_more_than_two_to_the_31_tokens_is_cut_where_it_should_be() 
     corpus.document_offsets = np.array([0, 10, 2**31 + 5, tokens])
     objective = SkipGram(dimensions=8, epochs=1, deterministic=True, subsampling=0)
 
-    class LastFirst:
-        def permutation(self, starts: np.ndarray) -> np.ndarray:
-            return starts[::-1]
-
-        def integers(self, low: int, high: int, size: int) -> np.ndarray:
-            return np.zeros(size, np.int64)
-
-    last = next(iter(objective.batches(corpus, LastFirst())))  # type: ignore[arg-type]
+    batches = objective.batches(corpus, 0)
+    last = batches[EpochOrder(len(batches), 0).place_of_last(0)]
     assert last.tokens == tokens % (STRETCH * STRETCHES)
     assert sum(len(stretch.ids) for stretch in last.stretches) == last.tokens
     assert last.stretches[0].boundaries.tolist() == [0, 5, STRETCH]
-    assert last.end == pytest.approx(last.tokens / tokens)
+    assert last.end - last.begin == pytest.approx(last.tokens / tokens)
     network = objective.network(corpus.tokenizer, torch_generator(0))
     before = network.word_vectors().copy()
     encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), 0)
@@ -277,7 +272,7 @@ def test_a_finished_learner_has_let_go_of_what_only_training_needs() -> None:
     tracemalloc.start()
     learner = objective.learner(encoder, torch_generator(0), device="cpu", workers=2)
     assert encoder.network.vectors.numel() == 0  # the kernel's matrix is the only copy
-    for batch in objective.batches(corpus, np.random.default_rng(0)):
+    for batch in Ahead(objective.batches(corpus, 0)):
         learner.update(batch)
     so_far = learner.encoder.network.word_vectors().copy()
     outputs = learner.matrices["outputs"].nbytes

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sslcore.artifacts import CHECKPOINT, ArtifactStore
+from sslcore.errors import UserError
 from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.fast_text import FastText
@@ -20,7 +22,9 @@ from sslcore.objectives.registry import AnyObjective
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training import checkpoints
-from sslcore.training.learner import KernelLearner, Metrics
+from sslcore.training.checkpoints import Checkpoints
+from sslcore.training.learner import KernelLearner, Metrics, TorchLearner
+from sslcore.training.loop import Begin, Curve
 from sslcore.training.pretraining import pretrain, write_encoder
 
 LISTS = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
@@ -91,14 +95,15 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_again(
 ) -> None:
     objective = OBJECTIVES["skip_gram"]
     expected = pretrain(objective, corpus, seed=3, checkpoints=tmp_path)
-    (tmp_path / checkpoints.FILE).write_bytes(b"not a safetensors file")
+    for file in tmp_path.glob(checkpoints.PATTERN):
+        file.write_bytes(b"not a safetensors file")
     again = pretrain(objective, corpus, seed=3, checkpoints=tmp_path)
     assert "cannot be read" in caplog.text
     assert np.array_equal(again.network.word_vectors(), expected.network.word_vectors())
 
 
 STEP = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from sslcore.artifacts import ArtifactStore
 from sslcore.objectives.skip_gram import SkipGram
@@ -110,6 +115,7 @@ lists = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
 heard = []
 def hear(step, metrics):
     heard.append(step)
+    time.sleep(0.2)  # the thread that writes is done by then
     if len(heard) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 def build(folder):
@@ -129,7 +135,7 @@ def test_a_step_killed_by_the_system_goes_on_in_the_store(tmp_path: Path) -> Non
     assert unbroken.returncode == 0, unbroken.stderr
     assert run("two", 3).returncode == -signal.SIGKILL
     building = next((tmp_path / "two" / "encoder").glob(".building-*"))
-    assert (building / CHECKPOINT / checkpoints.FILE).is_file()
+    assert list((building / CHECKPOINT).glob(checkpoints.PATTERN))
     resumed = run("two", 0)
     assert resumed.stdout == unbroken.stdout
     assert not list((tmp_path / "two" / "encoder").glob(".building-*"))
@@ -144,8 +150,6 @@ def test_an_artefact_holds_no_checkpoint(corpus: EncodedCorpus, tmp_path: Path) 
 
 def test_a_state_goes_on_where_rows_are_padded_otherwise() -> None:
     """AVX-512 pads to sixteen numbers, AVX2 to eight; the dimensions come first in both."""
-    import torch
-
     learner: Any = partial(KernelLearner, None, lambda *_: {}, lambda: None, lambda _: 0.1)
     saved = torch.arange(16.0).reshape(2, 8)
     wide, narrow = torch.zeros(2, 16), torch.zeros(2, 8)
@@ -154,3 +158,108 @@ def test_a_state_goes_on_where_rows_are_padded_otherwise() -> None:
     assert not wide[:, 8:].any()
     learner({"inputs": narrow}).restore({"inputs": wide.numpy()})
     assert (narrow == saved).all()
+
+
+TERMINATED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+import sslcore
+lists = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
+heard = []
+def hear(step, metrics):
+    heard.append(step)
+    if len(heard) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGTERM)
+objective = sslcore.DenoisingAutoencoder(dimensions=8, epochs=2)
+encoder = sslcore.pretrain(objective, lists, seed=3, on_metrics=hear, checkpoints=Path("checkpoints"))
+np.save(sys.argv[1], encoder.network.rows.detach().numpy())
+"""
+
+
+def test_asked_to_end_a_run_saves_where_it_is_and_ends_as_the_system_asked(tmp_path: Path) -> None:
+    def run(name: str, at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", TERMINATED, name, str(at)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    assert run("never.npy", 5).returncode == -signal.SIGTERM
+    assert not (tmp_path / "never.npy").exists()
+    (saved,) = (tmp_path / "checkpoints").glob(checkpoints.PATTERN)
+    assert saved.stem == "state-000000000005"
+    assert run("resumed.npy", 0).returncode == 0
+    for file in (tmp_path / "checkpoints").iterdir():
+        file.unlink()
+    assert run("unbroken.npy", 0).returncode == 0
+    assert np.array_equal(np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "unbroken.npy"))
+
+
+class Parabola(DenoisingAutoencoder):
+    """x² by gradient descent: x becomes (1 − 2 × rate) x, which diverges from a rate of 1 on."""
+
+    def learner(self, encoder: Any, generator: Any, *, device: str, workers: int) -> TorchLearner:
+        class Square(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.x = torch.nn.Parameter(torch.tensor(3.0))
+
+            def forward(self, batch: Any) -> dict[str, torch.Tensor]:
+                return {"loss": self.x**2}
+
+        loss = Square()
+        rate = self.learning_rate * 10
+        return TorchLearner(
+            encoder, loss, [torch.optim.SGD(loss.parameters(), lr=1)], lambda done: rate, threads=1, seed=0
+        )
+
+
+@pytest.mark.parametrize("folder", [True, False])
+@pytest.mark.parametrize(("rate", "slowed"), [(0.08, 0), (0.12, 1), (0.3, 2), (0.9, None)])
+def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate_twice_at_most(
+    rate: float, slowed: int | None, folder: bool, corpus: EncodedCorpus, tmp_path: Path
+) -> None:
+    last: dict[int, Metrics] = {}
+
+    def run() -> None:
+        pretrain(
+            Parabola(learning_rate=rate, epochs=20),
+            corpus,
+            seed=0,
+            on_metrics=last.__setitem__,
+            checkpoints=tmp_path if folder else None,
+        )
+
+    if slowed is None:
+        with pytest.raises(UserError, match=r"the loss .* the training diverged; choose a learning_rate several times"):
+            run()
+        return
+    run()
+    assert last[max(last)]["learning_rate"] == pytest.approx(rate * 10 / 2**slowed)
+    assert last[max(last)]["loss"] < 1e-3
+
+
+def test_a_state_that_holds_no_numbers_is_never_written(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    learner: Any = partial(KernelLearner, None, lambda *_: {}, lambda: None, lambda _: 0.1)
+    for step, value in enumerate((1.0, float("nan")), 1):
+        state = learner({"inputs": torch.full((2, 2), value)})
+        kept.offer(state, Begin(step, 10.0, 0.5), Curve(), 0, now=True)
+    found = kept.read()
+    assert found is not None
+    assert (found.begin.step, found.state["inputs"].tolist()) == (1, [[1, 1], [1, 1]])
+
+
+def test_the_last_two_are_kept_and_a_damaged_one_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Checkpoints(tmp_path)
+    learner: Any = partial(KernelLearner, None, lambda *_: {}, lambda: None, lambda _: 0.1)
+    for step in (1, 2, 30):
+        kept.offer(learner({"inputs": torch.full((2,), float(step))}), Begin(step, 1.0, 0.5), Curve(), 0, now=True)
+    kept.finish()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["state-000000000002.safetensors", "state-000000000030.safetensors"]
+    files[1].write_bytes(files[1].read_bytes()[:50])
+    found = kept.read()
+    assert found is not None
+    assert found.begin.step == 2
+    assert "going on from the one before" in caplog.text

@@ -15,7 +15,7 @@ from sslcore.errors import UserError
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.devices import check_device, torch_threads
 from sslcore.training.learner import KernelLearner, TorchLearner
-from sslcore.training.loop import reported, summarised, train
+from sslcore.training.loop import Curve, reported, train
 from sslcore.training.pretraining import write_encoder
 from sslcore.training.schedules import linear_decay, warmup_cosine
 
@@ -68,7 +68,9 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(bad: float) -> None:
 @pytest.mark.parametrize("n", [1, 3, 200, 777])
 def test_a_summary_has_at_most_its_points_ends_with_the_last_step_and_loses_no_loss(n: int) -> None:
     losses = [float(i % 7) for i in range(n)]
-    points = list(summarised(train(counting(losses), shares(n)), points=50))
+    curve = Curve(points=50)
+    points = [point for step, metrics in train(counting(losses), shares(n)) if (point := curve.add(step, metrics))]
+    assert points == curve.points
     assert len(points) <= 50
     assert points[-1][0] == n
     bounds = [0, *(step for step, _ in points)]
@@ -91,11 +93,13 @@ def test_torch_learner_descends_and_follows_the_schedule() -> None:
             super().__init__()
             self.x = torch.nn.Parameter(torch.tensor(3.0))
 
-        def forward(self, batch: Share) -> torch.Tensor:
-            return self.x**2
+        def forward(self, batch: Share) -> dict[str, torch.Tensor]:
+            return {"loss": self.x**2}
 
     loss = Square()
-    learner = TorchLearner(None, loss, [torch.optim.SGD(loss.parameters(), lr=9)], linear_decay(0.1, 0), threads=1)  # type: ignore[arg-type]
+    learner = TorchLearner(
+        None, loss, [torch.optim.SGD(loss.parameters(), lr=9)], linear_decay(0.1, 0), threads=1, seed=0
+    )  # type: ignore[arg-type]
     first, second = (learner.update(batch) for batch in (Share(1, 0, 0.5), Share(1, 0.5, 1)))
     assert first == {"loss": 9.0, "learning_rate": 0.1}
     assert second["learning_rate"] == 0.05
