@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sslcore.objectives.cbow import CBOW
     from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
     from sslcore.objectives.fast_text import FastText
+    from sslcore.objectives.masked_lm import MaskedLM
     from sslcore.objectives.skip_gram import SkipGram
     from sslcore.serving.loading import load
     from sslcore.tokenization.encoding import EncodedCorpus
@@ -28,6 +29,7 @@ _HOMES = {
     "EncodedCorpus": "sslcore.tokenization.encoding",
     "Encoder": "sslcore.models.encoder",
     "FastText": "sslcore.objectives.fast_text",
+    "MaskedLM": "sslcore.objectives.masked_lm",
     "SkipGram": "sslcore.objectives.skip_gram",
     "UserError": "sslcore.errors",
     "load": "sslcore.serving.loading",
@@ -39,6 +41,7 @@ __all__ = [
     "EncodedCorpus",
     "Encoder",
     "FastText",
+    "MaskedLM",
     "SkipGram",
     "UserError",
     "load",

@@ -11,9 +11,10 @@ from sslcore.errors import UserError
 from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.fast_text import FastText
+from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.objectives.skip_gram import SkipGram
 
-AnyObjective = SkipGram | CBOW | FastText | DenoisingAutoencoder
+AnyObjective = SkipGram | CBOW | FastText | DenoisingAutoencoder | MaskedLM
 Objective = Annotated[AnyObjective, Field(discriminator="kind")]
 
 DEFAULT_OBJECTIVES: tuple[AnyObjective, ...] = (SkipGram(), DenoisingAutoencoder())

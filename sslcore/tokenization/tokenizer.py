@@ -18,7 +18,16 @@ from sslcore import contracts
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
 from sslcore.tokenization.batching import batched
-from sslcore.tokenization.engine import PADDING_ID, SPECIAL_TOKENS, UNKNOWN_ID, Encoded, Engine
+from sslcore.tokenization.engine import (
+    CLASSIFICATION_ID,
+    MASK_ID,
+    PADDING_ID,
+    SEPARATOR_ID,
+    SPECIAL_TOKENS,
+    UNKNOWN_ID,
+    Encoded,
+    Engine,
+)
 from sslcore.tokenization.registry import TOKENIZATION, OfWords, Tokenization
 from sslcore.tokenization.word_family import WordTokenization
 
@@ -33,6 +42,9 @@ class Tokenizer:
 
     padding_id = PADDING_ID
     unknown_id = UNKNOWN_ID
+    classification_id = CLASSIFICATION_ID
+    separator_id = SEPARATOR_ID
+    mask_id = MASK_ID
     first_word_id = len(SPECIAL_TOKENS)  # smaller ids are special tokens
 
     def __init__(self, specification: Tokenization, tokens: list[str], counts: np.ndarray, engine: Engine) -> None:

@@ -20,11 +20,13 @@ from sslcore.training.pretraining import pretrain, write_encoder
 KINDS = sorted(objective_kinds())
 
 
-def small(kind: str) -> AnyObjective:
-    """The objective at its defaults for one epoch, repeatable where it may choose."""
+SMALL = {"deterministic": True, "size": "tiny", "maximum_tokens": 64, "batch_tokens": 1024}
+
+
+def small(kind: str, epochs: int = 1) -> AnyObjective:
+    """The objective at its defaults, repeatable and of the smallest size where it may choose."""
     model = objective_kinds()[kind]
-    repeatable = {"deterministic": True} if "deterministic" in model.model_fields else {}
-    return model(epochs=1, **repeatable)
+    return model(epochs=epochs, **{name: value for name, value in SMALL.items() if name in model.model_fields})
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ class TestEveryObjective:
 
     def test_loss_falls(self, kind: str, corpus: EncodedCorpus) -> None:
         steps: list[Metrics] = []
-        pretrain(objective_kinds()[kind](epochs=3), corpus, seed=1, on_metrics=lambda s, m: steps.append(m))
+        pretrain(small(kind, epochs=3), corpus, seed=1, on_metrics=lambda s, m: steps.append(m))
         assert steps[-1]["loss"] < steps[0]["loss"]
 
     def test_the_encoder_moves(self, kind: str, trained: dict) -> None:

@@ -1,0 +1,90 @@
+"""A transformer as an encoder of texts: one of transformers' own models, run on sequences without padding.
+
+The weights are the architecture's of Hugging Face, name by name, so a folder that `save_pretrained` writes loads
+everywhere. A text is framed as the architecture wants it ([CLS] … [SEP]) and cut at `maximum_tokens`; its vector is the
+mean of its last states, the frame's among them (as sentence-transformers takes it), or the first one.
+
+Letters: N tokens of all texts, B texts, D dimensions, M tokens with the frames.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from sslcore.models import ragged
+from sslcore.models.framing import frame_pieces
+from sslcore.models.ragged import Sequences
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+Pooling = Literal["mean", "first"]
+
+
+class TransformerEncoder(torch.nn.Module):
+    """forward(ids int64 [N], offsets int64 [B + 1]) -> float32 [B, dimensions]; zeros for no known token."""
+
+    def __init__(
+        self,
+        config: "PretrainedConfig",
+        generator: torch.Generator,
+        *,
+        frame: tuple[int, int],
+        first_word_id: int,
+        pooling: Pooling,
+    ) -> None:
+        from transformers import AutoModel
+
+        super().__init__()
+        ragged.register()
+        self.frame = frame  # the ids before and after a text
+        self.first_word_id = first_word_id
+        self.pooling = pooling
+        self.maximum_tokens = int(config.max_position_embeddings)
+        self.dimensions = int(config.hidden_size)
+        with torch.random.fork_rng(devices=[]):  # transformers draws from torch's own generator
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+            self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **_without_pooler(config))
+
+    def states(self, sequences: Sequences) -> torch.Tensor:
+        """[M, D]: the last layer's state of each token of framed sequences."""
+        kinds = {} if sequences.kinds is None else {"token_type_ids": sequences.kinds[None]}
+        said = self.model(
+            input_ids=sequences.ids[None], position_ids=sequences.positions[None], sequences=sequences, **kinds
+        )
+        return said.last_hidden_state[0]
+
+    def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
+        """Each text between the ids of the frame, cut to what the model can take."""
+        bounds = offsets.cpu().numpy()
+        framed, framed_offsets = frame_pieces(
+            ids.cpu().numpy(), bounds, np.arange(len(bounds) - 1), *self.frame, longest=self.maximum_tokens - 2
+        )
+        return Sequences(torch.from_numpy(framed).to(ids.device), framed_offsets)
+
+    def pooled(self, states_MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """[B, D]"""
+        if self.pooling == "first":
+            return states_MD[sequences.starts]
+        return torch.segment_reduce(states_MD, "mean", offsets=sequences.bounds)
+
+    def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
+        sequences = self.framed(ids_N, offsets_B)
+        vectors_BD = self.pooled(self.states(sequences), sequences).float()
+        known_B = torch.segment_reduce((sequences.ids >= self.first_word_id).float(), "max", offsets=sequences.bounds)
+        return vectors_BD * known_B[:, None]
+
+    def layer_groups(self) -> list[tuple[str, list[str]]]:
+        names = [name for name, _ in self.named_parameters()]
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            parts = name.split(".")
+            number = next((part for part in parts if part.isdigit()), None)  # as in model.encoder.layer.3.…
+            groups.setdefault(f"layer {int(number) + 1}" if number else "embeddings", []).append(name)
+        return list(groups.items())
+
+
+def _without_pooler(config: "PretrainedConfig") -> dict[str, Any]:
+    """BERT's pooler is a layer that only next-sentence prediction trains."""
+    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}

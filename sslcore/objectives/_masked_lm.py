@@ -1,0 +1,55 @@
+"""The head and loss of masked language modelling, apart from its configuration: reading that needs no torch.
+
+M tokens with the frames, K predictions, D dimensions, V vocabulary.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sslcore.models.ragged import Sequences
+from sslcore.objectives.masked_lm import NOT_PREDICTED
+
+if TYPE_CHECKING:
+    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.objectives.masked_lm import MaskedTexts
+
+
+class TokenHead(torch.nn.Module):
+    """logits [K, V] of states [K, D]: BERT's, its output matrix being the encoder's table of token vectors."""
+
+    def __init__(self, encoder: "TransformerEncoder", generator: torch.Generator) -> None:
+        from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
+
+        super().__init__()
+        table = encoder.model.get_input_embeddings().weight
+        self.transform = BertPredictionHeadTransform(encoder.model.config)
+        self.bias = torch.nn.Parameter(torch.zeros(len(table)))
+        with torch.no_grad():
+            self.transform.dense.weight.normal_(0, encoder.model.config.initializer_range, generator=generator)
+            self.transform.dense.bias.zero_()
+
+    def forward(self, states_KD: torch.Tensor, table_VD: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(self.transform(states_KD), table_VD, self.bias)
+
+
+class MaskedTokens(torch.nn.Module):
+    """loss: mean of −log p(token) over the K predictions, in nats; accuracy: share of them that are right."""
+
+    def __init__(self, encoder: "TransformerEncoder", generator: torch.Generator) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = TokenHead(encoder, generator)
+
+    def forward(self, batch: "MaskedTexts") -> dict[str, torch.Tensor]:
+        table_VD = self.encoder.model.get_input_embeddings().weight
+        device = table_VD.device
+        sequences = Sequences(torch.from_numpy(batch.ids).to(device), batch.offsets)
+        # Only the states that are asked for go through the head: the vocabulary is the widest layer of all.
+        places = np.flatnonzero(batch.targets != NOT_PREDICTED)
+        targets_K = torch.from_numpy(batch.targets[places]).to(device)
+        states_KD = self.encoder.states(sequences)[torch.from_numpy(places).to(device)]
+        logits_KV = self.head(states_KD, table_VD)
+        loss = torch.nn.functional.cross_entropy(logits_KV.float(), targets_K, reduction="sum") / max(1, len(places))
+        return {"loss": loss, "accuracy": (logits_KV.argmax(dim=1) == targets_K).float().sum() / max(1, len(places))}

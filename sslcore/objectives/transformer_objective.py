@@ -1,0 +1,184 @@
+"""What the objectives that pretrain a transformer share: its size, how the corpus is cut, and how it is trained.
+
+Sizes are the compact BERTs of Turc, Chang, Lee, Toutanova 2019, "Well-Read Students Learn Better", table 1, and base of
+Devlin et al. 2019. The rates fall with the width, as in their appendix.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sslcore.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from sslcore.models.encoder import Encoder
+    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.tokenizer import Tokenizer
+    from sslcore.training.learner import Precision, TorchLearner
+
+
+class Size(NamedTuple):
+    dimensions: int
+    layers: int
+    heads: int
+    learning_rate: float
+
+
+SIZES = {
+    "tiny": Size(128, 2, 2, 2e-3),
+    "mini": Size(256, 4, 4, 1e-3),
+    "small": Size(512, 4, 8, 6e-4),
+    "medium": Size(512, 8, 8, 5e-4),
+    "base": Size(768, 12, 12, 2e-4),
+}
+
+
+class TransformerObjective(BaseModel):
+    """A transformer of some size, trained on pieces of text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str  # each objective's own literal; named here so that it leads in forms and files
+    size: Literal["tiny", "mini", "small", "medium", "base"] = Field(
+        default="mini",
+        description="Width, layers, heads and learning rate together: tiny 128 × 2, mini 256 × 4, small 512 × 4, "
+        "medium 512 × 8, base 768 × 12.",
+    )
+    dimensions: int | None = Field(
+        default=None, ge=1, le=8192, description="Width, and length of a text's vector; left out: as the size says."
+    )
+    layers: int | None = Field(default=None, ge=1, le=200, description="Left out: as the size says.")
+    heads: int | None = Field(
+        default=None, ge=1, le=256, description="Of attention in each layer; left out: as the size says."
+    )
+    maximum_tokens: int = Field(
+        default=128, ge=8, le=8192, description="Longest sequence, with the tokens that frame it; texts are cut there."
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of states set to zero in each layer.")
+    pooling: Literal["mean", "first"] = Field(
+        default="mean", description="Vector of a text: the mean of its tokens' states, or the state of its first."
+    )
+    epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the corpus.")
+    batch_tokens: int = Field(default=8192, ge=8, le=10_000_000, description="Tokens in a step, about.")
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, description="Highest rate of AdamW; left out: as the size says."
+    )
+    warmup: float = Field(default=0.06, ge=0, lt=1, description="Share of the run in which the rate rises.")
+    schedule: Literal["linear", "cosine", "trapezoid"] = Field(
+        default="linear",
+        description="How the rate falls: in a line, as a cosine, or only in the last fifth of the run.",
+    )
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's; norms and biases have none.")
+    gradient_norm: float = Field(default=1.0, gt=0, description="Longer gradients are scaled to this length.")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Of products; sums and weights stay float32. On a GPU, bfloat16 is fastest."
+    )
+    parts: int = Field(
+        default=1, ge=1, le=1024, description="A step is computed in as many parts, one after another, to save memory."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Any:
+        shape = self.shape
+        if shape.dimensions % shape.heads:
+            raise ValueError(
+                f"{shape.dimensions} dimensions cannot be divided among {shape.heads} heads: give dimensions that are "
+                "a multiple of heads"
+            )
+        if self.batch_tokens < self.maximum_tokens:
+            raise ValueError(
+                f"batch_tokens is {self.batch_tokens}, less than one sequence of maximum_tokens {self.maximum_tokens}"
+            )
+        return self
+
+    @property
+    def shape(self) -> Size:
+        """The size, with what is given in its place."""
+        said = {name: getattr(self, name) for name in Size._fields}
+        return SIZES[self.size]._replace(**{name: value for name, value in said.items() if value is not None})
+
+    def check(self, corpus: "EncodedCorpus", device: str) -> None:
+        tokenizer = corpus.tokenizer
+        words = int((tokenizer.counts[tokenizer.first_word_id :] > 0).sum())
+        if words < 2:
+            raise UserError(
+                f"{self.kind} needs a vocabulary of at least 2 different words, this corpus has {words}: give more "
+                "text or lower the tokenizer's minimum_count"
+            )
+
+    def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "TransformerEncoder":
+        from transformers import BertConfig
+
+        from sslcore.models.transformer import TransformerEncoder
+
+        shape = self.shape
+        config = BertConfig(
+            vocab_size=tokenizer.vocabulary_size,
+            hidden_size=shape.dimensions,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            intermediate_size=4 * shape.dimensions,
+            max_position_embeddings=self.maximum_tokens,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=0.0,  # with any, torch has no fast attention on the CPU
+            pad_token_id=tokenizer.padding_id,
+        )
+        return TransformerEncoder(
+            config,
+            generator,
+            frame=(tokenizer.classification_id, tokenizer.separator_id),
+            first_word_id=tokenizer.first_word_id,
+            pooling=self.pooling,
+        )
+
+    def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
+        """The encoder's weights go on, heads start again."""
+        if earlier.tokenizer.tokens != encoder.tokenizer.tokens or not hasattr(earlier.network, "states"):
+            raise UserError(
+                f"{self.kind} cannot go on from {earlier!r}: it goes on from a transformer, on a corpus encoded with "
+                "that encoder's tokenizer as it is; its vocabulary does not grow"
+            )
+        before = {name: tuple(tensor.shape) for name, tensor in earlier.network.state_dict().items()}
+        here = {name: tuple(tensor.shape) for name, tensor in encoder.network.state_dict().items()}
+        if before != here:
+            name = next(n for n in {**here, **before} if before.get(n) != here.get(n))
+            raise UserError(
+                f"{self.kind} cannot go on from {earlier!r}: its {name} is {before.get(name)}, here it is "
+                f"{here.get(name)}; give the same size, layers, dimensions and maximum_tokens"
+            )
+        encoder.network.load_state_dict(earlier.network.state_dict())
+
+    def torch_learner(
+        self, encoder: "Encoder", loss: "torch.nn.Module", generator: "torch.Generator", device: str, workers: int
+    ) -> "TorchLearner":
+        """AdamW on the module, decaying matrices alone, with this objective's schedule and precision."""
+        import torch
+
+        from sslcore.randomness import drawn_seed
+        from sslcore.training.learner import TorchLearner
+        from sslcore.training.schedules import SCHEDULES
+
+        loss.to(device)
+        decayed = [p for p in loss.parameters() if p.ndim > 1]
+        plain = [p for p in loss.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            fused=True,
+        )
+        precision: Precision = self.precision
+        return TorchLearner(
+            encoder,
+            loss,
+            [optimizer],
+            SCHEDULES[self.schedule](self.shape.learning_rate, self.warmup),
+            threads=workers,
+            seed=drawn_seed(generator),
+            precision=precision,
+            gradient_norm=self.gradient_norm,
+            parts=self.parts,
+        )
