@@ -51,5 +51,5 @@ class MaskedTokens(torch.nn.Module):
         targets_K = torch.from_numpy(batch.targets[places]).to(device)
         states_KD = self.encoder.states(sequences)[torch.from_numpy(places).to(device)]
         logits_KV = self.head(states_KD, table_VD)
-        loss = torch.nn.functional.cross_entropy(logits_KV.float(), targets_K, reduction="sum") / max(1, len(places))
+        loss = torch.nn.functional.cross_entropy(logits_KV, targets_K, reduction="sum") / max(1, len(places))
         return {"loss": loss, "accuracy": (logits_KV.argmax(dim=1) == targets_K).float().sum() / max(1, len(places))}

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sslcore.training.learner import TorchLearner
 
 MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stays
-SPAN_END, LONGEST_SPAN = 0.2, 10  # SpanBERT's: a span ends after each word with this probability
+SPAN_LENGTHS = np.arange(1, 11)  # in words; geometric with 0.2 up to 10, as SpanBERT's: 3.8 on average
+SPAN_SHARES = 0.8**SPAN_LENGTHS / (0.8**SPAN_LENGTHS).sum()
 NOT_PREDICTED = -1
 
 
@@ -128,7 +129,7 @@ def unit_numbers(
     if masks == "words":
         return np.cumsum(starts) - 1
     places = np.flatnonzero(starts)
-    lengths = np.minimum(generator.geometric(SPAN_END, len(places)), LONGEST_SPAN)
+    lengths = generator.choice(SPAN_LENGTHS, len(places), p=SPAN_SHARES)
     ends = np.cumsum(lengths)
     begins_span = np.zeros(len(places), bool)
     begins_span[np.concatenate([[0], ends[ends < len(places)]])] = True

@@ -33,10 +33,11 @@ class PieceOrder:
     def __init__(self, offsets: np.ndarray, batch_tokens: int, epochs: int, seed: int) -> None:
         self.offsets = offsets
         self.lengths = np.diff(offsets)
-        assert self.lengths.max() <= batch_tokens, "a batch without the beginning of a piece would be empty"
         self._order = EpochOrder(len(self.lengths), seed)
-        self._per_epoch = -(-int(self.lengths.sum()) // batch_tokens)
-        self._batch_tokens = batch_tokens
+        total = int(self.lengths.sum())
+        # In a stretch as long as the longest piece some piece begins, so no batch is empty.
+        self._per_epoch = max(1, min(-(-total // batch_tokens), total // int(self.lengths.max())))
+        self._tokens = total / self._per_epoch
         self._epochs = epochs
         self._bounds: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 
@@ -48,7 +49,7 @@ class PieceOrder:
         epoch, number = divmod(step, self._per_epoch)
         order, begins = self._epoch(epoch)
         # A piece is in the batch in whose tokens it begins.
-        first, last = np.searchsorted(begins, [number * self._batch_tokens, (number + 1) * self._batch_tokens])
+        first, last = np.searchsorted(begins, [number * self._tokens, (number + 1) * self._tokens])
         return order[first:last], step / len(self), (step + 1) / len(self)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
