@@ -58,7 +58,7 @@ CASES = {
     "skip-gram-hs": Case(sslcore.SkipGram, HIERARCHICAL, {"sg": 1, "hs": 1, "negative": 0}),
     "fast-text": Case(sslcore.FastText, {}, {"sg": 1, "fasttext": True}),
     "cbow-hs": Case(sslcore.CBOW, HIERARCHICAL, {"sg": 0, "hs": 1, "negative": 0}),
-    "fast-text-unseen": Case(sslcore.FastText, {"minimum_count": 1000}, {"sg": 1, "fasttext": True}),
+    "fast-text-unseen": Case(sslcore.FastText, {"minimum_count": 100}, {"sg": 1, "fasttext": True}),
 }
 
 
