@@ -1,12 +1,14 @@
 """One step alone: encoded corpus → encoder."""
 
-from typing import Annotated
+import inspect
+from functools import cache
+from typing import Annotated, Any
 
-from prefect import flow
-from pydantic import Field
+from prefect import Flow, flow
+from pydantic import BaseModel, Field
 
 from sslcore.artifacts import Ref
-from sslcore.objectives.registry import Objective
+from sslcore.objectives.registry import AnyObjective, Objective, objective_kinds, parse_objective
 from sslcore.objectives.skip_gram import SkipGram
 from tasks import inputs
 from tasks.flow_runs import HOOKS, open_flow_run
@@ -33,6 +35,49 @@ def pretraining(
             its entities are trained on as they are, without text.
         continuing: Key of an encoder from which training goes on with this text; new words join its vocabulary.
     """
+    return _pretrained(corpus, objective, seed, sequences, continuing)
+
+
+def __getattr__(name: str) -> "Flow[..., Ref]":
+    """The flow of one objective by its kind: `flows.pretraining:masked_lm`, as prefect.yaml names it."""
+    if name not in objective_kinds():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return flow_of(name)
+
+
+@cache
+def flow_of(kind: str) -> "Flow[..., Ref]":
+    """`pretraining` by one objective, whose fields are the flow's own parameters, so that its form explains each."""
+    model = objective_kinds()[kind]
+    assert issubclass(model, BaseModel)
+    fields = {name: field for name, field in model.model_fields.items() if name != "kind"}
+
+    def pretraining_by(corpus: str, seed: int = 0, sequences: str = "", continuing: str = "", **settings: Any) -> Ref:
+        return _pretrained(corpus, parse_objective({"kind": kind, **settings}), seed, sequences, continuing)
+
+    shared = inspect.signature(pretraining.fn).parameters
+    own = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation,
+        )
+        for name, field in fields.items()
+    ]
+    common = [shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in shared if name != "objective"]
+    pretraining_by.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [common[0], *own, *common[1:]], return_annotation=Ref
+    )
+    said = inspect.getdoc(pretraining.fn) or ""
+    explained = [f"    {name}: {field.description}" for name, field in fields.items()]
+    arguments = [line for line in said.split("Args:\n")[1].split("\n") if "objective: " not in line]
+    pretraining_by.__doc__ = "\n".join([inspect.getdoc(model) or "", "", "Args:", *explained, *arguments])
+    pretraining_by.__name__ = kind
+    return flow(name=f"pretraining-{kind.replace('_', '-')}", **HOOKS)(pretraining_by)
+
+
+def _pretrained(corpus: str, objective: AnyObjective, seed: int, sequences: str, continuing: str) -> Ref:
     asked = {"corpus": corpus, "seed": seed, "sequences": sequences, "continuing": continuing}
     open_flow_run(DEFAULT_EXPERIMENT, {**asked, **objective.model_dump(mode="json")})
     earlier = inputs.encoder(continuing) if continuing else None

@@ -4,7 +4,7 @@ Sizes are the compact BERTs of Turc, Chang, Lee, Toutanova 2019, "Well-Read Stud
 Devlin et al. 2019. The rates fall with the width, as in their appendix.
 """
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -63,8 +63,9 @@ class TransformerObjective(BaseModel):
     )
     epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the corpus.")
     batch_tokens: int = Field(default=8192, ge=8, le=10_000_000, description="Tokens in a step, about.")
-    learning_rate: float | None = Field(
-        default=None, gt=0, le=1, description="Highest rate of AdamW; left out: as the size says."
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | Literal["find"] | None = Field(
+        default=None,
+        description="Highest rate of AdamW; left out: as the size says; find: by a range test before the training.",
     )
     warmup: float = Field(default=0.06, ge=0, lt=1, description="Share of the run in which the rate rises.")
     schedule: Literal["linear", "cosine", "trapezoid"] = Field(
@@ -98,7 +99,8 @@ class TransformerObjective(BaseModel):
     def shape(self) -> Size:
         """The size, with what is given in its place."""
         said = {name: getattr(self, name) for name in Size._fields}
-        return SIZES[self.size]._replace(**{name: value for name, value in said.items() if value is not None})
+        given = {name: value for name, value in said.items() if value not in (None, "find")}
+        return SIZES[self.size]._replace(**given)
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         tokenizer = corpus.tokenizer

@@ -35,6 +35,7 @@ class Checkpoint(NamedTuple):
     state: dict[str, np.ndarray]
     curve: dict[str, Any]  # what Curve.state said
     slowed: int  # times the learning rate was lowered after the training had diverged
+    learning_rate: float | None  # that a range test found
     seconds: float  # that the run had taken, over all its attempts
 
 
@@ -45,6 +46,7 @@ class Checkpoints:
         self.folder = folder
         self._begun = time.monotonic()
         self._due = self._begun + SECONDS
+        self.learning_rate: float | None = None  # that a range test found: it is kept with every state
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
 
@@ -74,7 +76,8 @@ class Checkpoints:
             if not now:
                 return  # the disk is slower than the interval
             self.finish()
-        run = json.dumps({"begin": begin, "seconds": self.seconds, "slowed": slowed, "curve": curve.state()})
+        said = {"seconds": self.seconds, "slowed": slowed, "learning_rate": self.learning_rate}
+        run = json.dumps({"begin": begin, **said, "curve": curve.state()})
         state = {name: np.array(array) for name, array in learner.state().items()}
         self._writing = self._writer.submit(self._write, begin.step, state, run)
 
@@ -118,4 +121,5 @@ def _read(file: Path) -> Checkpoint:
     with safe_open(file, "np") as tensors:
         said = json.loads(tensors.metadata()["run"])
         state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-    return Checkpoint(Begin(*said["begin"]), state, said["curve"], int(said["slowed"]), float(said["seconds"]))
+    begin, seconds = Begin(*said["begin"]), float(said["seconds"])
+    return Checkpoint(begin, state, said["curve"], int(said["slowed"]), said["learning_rate"], seconds)

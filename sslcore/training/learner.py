@@ -137,11 +137,15 @@ class TorchLearner:
         return self
 
     def update(self, batch: Any) -> Metrics:
+        return self.update_at(batch, self._schedule(batch.begin) * self._rate_factor)
+
+    def update_at(self, batch: Any, rate: float) -> Metrics:
+        """One step at this learning rate, whatever the schedule says."""
         import torch
 
         with torch_threads(self._threads), torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(derive_seed(self._seed, self._steps, self._team.rank if self._team else 0))
-            metrics = self._update(batch)
+            metrics = self._update(batch, rate)
         self._steps += 1
         return metrics
 
@@ -176,11 +180,10 @@ class TorchLearner:
     def _cuda_devices(self) -> list[int]:
         return [self._device.index or 0] if self._device.type == "cuda" else []
 
-    def _update(self, batch: Any) -> Metrics:
+    def _update(self, batch: Any, rate: float) -> Metrics:
         import torch
 
         self._module.train()
-        rate = self._schedule(batch.begin) * self._rate_factor
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate

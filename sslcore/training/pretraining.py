@@ -20,6 +20,7 @@ from sslcore.training.devices import check_device, peak_memory
 from sslcore.training.distributed import Team, join
 from sslcore.training.learner import Learner, Metrics
 from sslcore.training.loop import START, Ahead, Begin, Curve, DivergedError, reported, train
+from sslcore.training.range_test import found_rate
 from sslcore.training.termination import termination_deferred
 
 if TYPE_CHECKING:
@@ -116,8 +117,13 @@ def _pretrain(
 
     slowed = 0
     while True:
+        found = checkpoints.read()
+        if getattr(objective, "learning_rate", None) == "find":
+            rate = found.learning_rate if found else found_rate(beginning(), batches, progress)  # type: ignore[arg-type]
+            objective = objective.model_copy(update={"learning_rate": rate})
+            checkpoints.learning_rate = rate
         learner, curve, begin = beginning(), Curve(), START
-        if found := checkpoints.read():
+        if found:
             learner.restore(found.state)
             curve.restore(found.curve)
             begin, slowed = found.begin, max(slowed, found.slowed)
