@@ -1,0 +1,139 @@
+"""Every objective on two development sets: what a linear probe makes of its vectors, and how fast it trains.
+
+    python benchmarks/objectives.py DATA --kinds masked_lm sim_cse … --tokens 2000000 --json FILE
+
+DATA holds en_20newsgroups and zh_online_shopping. Each objective pretrains on the texts without their labels, all
+transformers at one size and for about as many tokens; a logistic regression on the frozen vectors then learns from 8
+and 32 labels a class. Macro F1 on held-out texts, mean and standard deviation over seeds, beside the same network with
+random weights (the noise floor is the spread over its seeds) and, with --minilm FOLDER, beside all-MiniLM-L6-v2.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from probes import objective_from, read_tab, standardised
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+import sslcore
+from sslcore.objectives.registry import objective_kinds
+from sslcore.randomness import torch_generator
+from sslcore.tokenization.encoding import EncodedCorpus
+from sslcore.tokenization.jieba_words import JiebaWords
+from sslcore.tokenization.tokenizer import fit_tokenizer
+from sslcore.tokenization.word_piece import WordPiece
+from sslcore.tokenization.words import Words
+
+BUDGETS, DRAWS = (8, 32), (0, 1, 2)
+
+
+class Labelled(NamedTuple):
+    train: list[str]
+    train_labels: np.ndarray
+    test: list[str]
+    test_labels: np.ndarray
+    words: Any
+
+
+def english(folder: Path) -> Labelled:
+    train, test = (read_tab(folder / f"en_20newsgroups/20newsgroups-{split}.tab.xz") for split in ("train", "test"))
+    return Labelled(*train, *test, Words())
+
+
+def chinese(folder: Path) -> Labelled:
+    """Reviews by what was bought, every fifth of them for the test; repeated reviews count once."""
+    table = pd.read_csv(folder / "zh_online_shopping/online_shopping_10_cats.zip").dropna().drop_duplicates("review")
+    texts, labels = table["review"].to_numpy(), table["cat"].to_numpy()
+    held = np.arange(len(texts)) % 5 == 0
+    return Labelled(list(texts[~held]), labels[~held], list(texts[held]), labels[held], JiebaWords())
+
+
+def probe(encoder: Any, data: Labelled) -> dict[str, float]:
+    train, test = standardised(encoder.encode(data.train), encoder.encode(data.test))
+    scores = {}
+    for budget in BUDGETS:
+        of_draws = []
+        for draw in DRAWS:
+            generator = np.random.default_rng(draw)
+            rows = np.concatenate(
+                [
+                    generator.permutation(np.flatnonzero(data.train_labels == c))[:budget]
+                    for c in sorted(set(data.train_labels))
+                ]
+            )
+            model = LogisticRegression(C=10.0, max_iter=300).fit(train[rows], data.train_labels[rows])
+            of_draws.append(f1_score(data.test_labels, model.predict(test), average="macro"))
+        scores[str(budget)] = float(np.mean(of_draws))
+    return scores
+
+
+def corpus_of(data: Labelled, specification: Any) -> EncodedCorpus:
+    tokenizer = fit_tokenizer(specification, data.train)
+    sentences = [[part for part in re.split(r"(?<=[.!?。！？])\s*", text) if part] for text in data.train]
+    ids, offsets = tokenizer.encode_batch([sentence for document in sentences for sentence in document])
+    documents = np.concatenate([[0], np.cumsum([len(document) for document in sentences])])
+    return EncodedCorpus(ids, offsets, offsets[documents], tokenizer)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kinds", nargs="+", default=sorted(objective_kinds()), help='also "kind field=value …"')
+    parser.add_argument("--size", default="tiny")
+    parser.add_argument("--tokens", type=int, default=2_000_000, help="that a transformer trains on, about")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--minilm", type=Path, help="a sentence-transformers folder")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    for name, data in (("20newsgroups", english(arguments.folder)), ("online_shopping", chinese(arguments.folder))):
+        corpora = {"words": corpus_of(data, data.words), "pieces": corpus_of(data, WordPiece())}
+        if arguments.minilm:
+            from sentence_transformers import SentenceTransformer
+
+            say(
+                arguments,
+                {"set": name, "kind": "all-MiniLM-L6-v2", **probe(SentenceTransformer(str(arguments.minilm)), data)},
+            )
+        for words in arguments.kinds:
+            objective = objective_from(words)
+            transformer = "size" in type(objective).model_fields
+            corpus = corpora["pieces" if transformer else "words"]
+            if transformer:
+                epochs = max(1, round(arguments.tokens / corpus.tokens))
+                objective = objective_from(f"{words} size={arguments.size} epochs={epochs}")
+            trained, random, speeds = [], [], []
+            for seed in range(arguments.seeds):
+                started = time.perf_counter()
+                encoder = sslcore.pretrain(objective, corpus, seed=seed)
+                speeds.append(corpus.tokens * objective.epochs / (time.perf_counter() - started))
+                trained.append(probe(encoder, data))
+                random.append(probe(encoder.fresh(torch_generator(seed, "random")), data))
+            said: dict[str, Any] = {"set": name, "kind": words, "tokens_per_second": round(statistics.median(speeds))}
+            for budget in map(str, BUDGETS):
+                for who, scores in (("trained", trained), ("random", random)):
+                    values = [score[budget] for score in scores]
+                    said[f"{who} {budget}"] = [
+                        round(float(np.mean(values)), 3),
+                        round(float(np.std(values, ddof=1)), 3),
+                    ]
+            say(arguments, said)
+
+
+def say(arguments: argparse.Namespace, said: dict[str, Any]) -> None:
+    print(json.dumps(said, ensure_ascii=False), flush=True)
+    if arguments.json:
+        with arguments.json.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(said, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
