@@ -193,7 +193,7 @@ def tokenize(
 @app.command()
 def pretrain(
     corpus: Annotated[str, typer.Argument(help="A path of text, or the key of a corpus or an encoded corpus.")],
-    objective: Annotated[str, typer.Option(help="skip_gram, cbow, fast_text or denoising_autoencoder.")] = "skip_gram",
+    objective: Annotated[str, typer.Option(help="Its kind; `sslcore objectives` lists them.")] = "skip_gram",
     seed: int = 0,
     sequences: Annotated[
         str, typer.Option(help="Column of lists in a Parquet file or folder: train on its entities, without text.")
@@ -331,6 +331,33 @@ def encode(
 
         said = using.encode(model, file, text, output)
         _say(as_json, said, [f"{said['texts']:,} vectors of {said['dimensions']} numbers in {said['output']}"])
+
+
+@app.command()
+def export(
+    model: Model,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    kind: Annotated[
+        str, typer.Option("--format", help="huggingface, sentence-transformers or onnx.")
+    ] = "sentence-transformers",
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Write a transformer encoder as a folder that other libraries load."""
+    with _here(store):
+        from flows import using
+
+        said = using.export(model, folder, kind)
+        _say(as_json, said, [f"{said['format']} in {said['folder']}: {', '.join(said['files'])}"])
+
+
+@app.command()
+def objectives(as_json: Json = False) -> None:
+    """Every pretext objective: its family and paper, what it wants and needs."""
+    from sslcore.objectives.description import descriptions
+
+    found = descriptions()
+    _say(as_json, {"objectives": [d._asdict() for d in found]}, [line for d in found for line in d.lines()])
 
 
 @app.command()

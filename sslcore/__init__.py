@@ -14,36 +14,75 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sslcore.errors import UserError
     from sslcore.models.encoder import Encoder
+    from sslcore.objectives.autoencoder import Autoencoder
+    from sslcore.objectives.byol import BYOL
     from sslcore.objectives.cbow import CBOW
+    from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
+    from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
+    from sslcore.objectives.cpc import CPC
     from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
     from sslcore.objectives.fast_text import FastText
+    from sslcore.objectives.info_nce import InfoNCE
     from sslcore.objectives.masked_lm import MaskedLM
+    from sslcore.objectives.moco import MoCo
+    from sslcore.objectives.sim_cse import SimCSE
+    from sslcore.objectives.sim_siam import SimSiam
     from sslcore.objectives.skip_gram import SkipGram
+    from sslcore.objectives.sparse_autoencoder import SparseAutoencoder
+    from sslcore.objectives.stacked_autoencoder import StackedAutoencoder
+    from sslcore.objectives.tsdae import TSDAE
+    from sslcore.objectives.variational_autoencoder import VariationalAutoencoder
     from sslcore.serving.loading import load
     from sslcore.tokenization.encoding import EncodedCorpus
     from sslcore.training.pretraining import pretrain
 
 _HOMES = {
+    "Autoencoder": "sslcore.objectives.autoencoder",
+    "BYOL": "sslcore.objectives.byol",
     "CBOW": "sslcore.objectives.cbow",
+    "CPC": "sslcore.objectives.cpc",
+    "ContractiveAutoencoder": "sslcore.objectives.contractive_autoencoder",
+    "ConvolutionalAutoencoder": "sslcore.objectives.convolutional_autoencoder",
     "DenoisingAutoencoder": "sslcore.objectives.denoising_autoencoder",
     "EncodedCorpus": "sslcore.tokenization.encoding",
     "Encoder": "sslcore.models.encoder",
     "FastText": "sslcore.objectives.fast_text",
+    "InfoNCE": "sslcore.objectives.info_nce",
     "MaskedLM": "sslcore.objectives.masked_lm",
+    "MoCo": "sslcore.objectives.moco",
+    "SimCSE": "sslcore.objectives.sim_cse",
+    "SimSiam": "sslcore.objectives.sim_siam",
     "SkipGram": "sslcore.objectives.skip_gram",
+    "SparseAutoencoder": "sslcore.objectives.sparse_autoencoder",
+    "StackedAutoencoder": "sslcore.objectives.stacked_autoencoder",
+    "TSDAE": "sslcore.objectives.tsdae",
     "UserError": "sslcore.errors",
+    "VariationalAutoencoder": "sslcore.objectives.variational_autoencoder",
     "load": "sslcore.serving.loading",
     "pretrain": "sslcore.training.pretraining",
 }
 __all__ = [
+    "BYOL",
     "CBOW",
+    "CPC",
+    "TSDAE",
+    "Autoencoder",
+    "ContractiveAutoencoder",
+    "ConvolutionalAutoencoder",
     "DenoisingAutoencoder",
     "EncodedCorpus",
     "Encoder",
     "FastText",
+    "InfoNCE",
     "MaskedLM",
+    "MoCo",
+    "SimCSE",
+    "SimSiam",
     "SkipGram",
+    "SparseAutoencoder",
+    "StackedAutoencoder",
     "UserError",
+    "VariationalAutoencoder",
     "load",
     "pretrain",
 ]

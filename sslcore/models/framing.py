@@ -27,6 +27,11 @@ def frame_pieces(
     return framed, offsets
 
 
+def without_ends(framed: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same without the last token of each, as a model wants them that never sees what follows."""
+    return np.delete(framed, offsets[1:] - 1), offsets - np.arange(len(offsets))
+
+
 def places_of(offsets: np.ndarray, rows: np.ndarray, longest: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(places int64 [N], offsets [B + 1]) of the tokens of these rows, one after another, each cut to `longest`.
 

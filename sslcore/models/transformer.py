@@ -2,7 +2,8 @@
 
 The weights are the architecture's of Hugging Face, name by name, so a folder that `save_pretrained` writes loads
 everywhere. A text is framed as the architecture wants it ([CLS] … [SEP]) and cut at `maximum_tokens`; its vector is the
-mean of its last states, the frame's among them (as sentence-transformers takes it), or the first one.
+mean of its last states, the frame's among them (as sentence-transformers takes it), the first or the last one. In a
+causal model no token sees those after it; a text has no end token there.
 
 Letters: N tokens of all texts, B texts, D dimensions, M tokens with the frames.
 """
@@ -13,13 +14,13 @@ import numpy as np
 import torch
 
 from sslcore.models import ragged
-from sslcore.models.framing import frame_pieces
+from sslcore.models.framing import frame_pieces, without_ends
 from sslcore.models.ragged import Sequences
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-Pooling = Literal["mean", "first"]
+Pooling = Literal["mean", "first", "last"]
 
 
 class TransformerEncoder(torch.nn.Module):
@@ -33,6 +34,7 @@ class TransformerEncoder(torch.nn.Module):
         frame: tuple[int, int],
         first_word_id: int,
         pooling: Pooling,
+        causal: bool = False,
     ) -> None:
         from transformers import AutoModel
 
@@ -41,6 +43,7 @@ class TransformerEncoder(torch.nn.Module):
         self.frame = frame  # the ids before and after a text
         self.first_word_id = first_word_id
         self.pooling = pooling
+        self.causal = causal
         self.maximum_tokens = int(config.max_position_embeddings)
         self.dimensions = int(config.hidden_size)
         with torch.random.fork_rng(devices=[]):  # transformers draws from torch's own generator
@@ -58,15 +61,17 @@ class TransformerEncoder(torch.nn.Module):
     def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
         """Each text between the ids of the frame, cut to what the model can take."""
         bounds = offsets.cpu().numpy()
-        framed, framed_offsets = frame_pieces(
-            ids.cpu().numpy(), bounds, np.arange(len(bounds) - 1), *self.frame, longest=self.maximum_tokens - 2
-        )
-        return Sequences(torch.from_numpy(framed).to(ids.device), framed_offsets)
+        longest = self.maximum_tokens - (1 if self.causal else 2)
+        framed = frame_pieces(ids.cpu().numpy(), bounds, np.arange(len(bounds) - 1), *self.frame, longest=longest)
+        framed_ids, framed_offsets = without_ends(*framed) if self.causal else framed
+        return Sequences(torch.from_numpy(framed_ids).to(ids.device), framed_offsets, causal=self.causal)
 
     def pooled(self, states_MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
         """[B, D]"""
         if self.pooling == "first":
             return states_MD[sequences.starts]
+        if self.pooling == "last":
+            return states_MD[sequences.bounds[1:] - 1]
         return torch.segment_reduce(states_MD, "mean", offsets=sequences.bounds)
 
     def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
@@ -76,12 +81,12 @@ class TransformerEncoder(torch.nn.Module):
         return vectors_BD * known_B[:, None]
 
     def layer_groups(self) -> list[tuple[str, list[str]]]:
-        names = [name for name, _ in self.named_parameters()]
         groups: dict[str, list[str]] = {}
-        for name in names:
-            parts = name.split(".")
-            number = next((part for part in parts if part.isdigit()), None)  # as in model.encoder.layer.3.…
-            groups.setdefault(f"layer {int(number) + 1}" if number else "embeddings", []).append(name)
+        group = "embeddings"
+        for name, _ in self.named_parameters():
+            number = next((part for part in name.split(".") if part.isdigit()), None)  # as in model.encoder.layer.3.…
+            group = f"layer {int(number) + 1}" if number else group  # a norm after the last layer is in its group
+            groups.setdefault(group, []).append(name)
         return list(groups.items())
 
 

@@ -1,13 +1,17 @@
-"""The decoder and loss of the denoising autoencoder, apart from its configuration: reading that needs no torch."""
+"""The decoder of bags of words and its loss, apart from configurations: reading those needs no torch.
 
-from typing import TYPE_CHECKING
+Letters: B texts, M words in their bags, R reconstructed words, D dimensions.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from sslcore.models.bag_autoencoder import dense
+
 if TYPE_CHECKING:
-    from sslcore.models.bag_autoencoder import BagEncoder
-    from sslcore.objectives.denoising_autoencoder import Bags
+    from sslcore.objectives.bag_objective import Bags
 
 
 class BagReconstruction(torch.nn.Module):
@@ -18,29 +22,39 @@ class BagReconstruction(torch.nn.Module):
 
     columns: torch.Tensor
 
-    def __init__(self, encoder: "BagEncoder", words: np.ndarray, vocabulary: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, encoder: Any, words: np.ndarray, vocabulary: int, generator: torch.Generator, decoded: int = 0
+    ) -> None:
+        """`decoded`: width of what is decoded, if not the embedding."""
         super().__init__()
         self.encoder = encoder
-        self.decoder = torch.nn.Linear(encoder.dimensions, len(words))
+        self.decoder = dense(decoded or encoder.dimensions, len(words), generator)
         columns = torch.full((vocabulary,), -1)  # token id → output, -1: not reconstructed
         columns[torch.from_numpy(words)] = torch.arange(len(words))
         self.register_buffer("columns", columns)
-        with torch.no_grad():
-            bound = encoder.dimensions**-0.5
-            self.decoder.weight.uniform_(-bound, bound, generator=generator)
-            self.decoder.bias.zero_()
 
     def forward(self, batch: "Bags") -> dict[str, torch.Tensor]:
-        device = self.columns.device
-        ids, offsets, documents, words, weights = (
-            torch.from_numpy(a).to(device)
-            for a in (batch.ids, batch.offsets, batch.bag_documents, batch.bag_words, batch.bag_weights)
-        )
-        log_BR = torch.log_softmax(self.decoder(self.encoder(ids, offsets)), dim=1)
+        return {"loss": self.restored(self.encoder(*self.texts(batch)), batch)}
+
+    def texts(self, batch: "Bags") -> tuple[torch.Tensor, torch.Tensor]:
+        """What the encoder takes."""
+        return self._tensor(batch.ids), self._tensor(batch.offsets)
+
+    def restored(self, embedding_BD: torch.Tensor, batch: "Bags") -> torch.Tensor:
+        """The loss of the class's first line."""
+        log_M, documents_M, weights_M = self.likelihoods(embedding_BD, batch)
+        totals_B = weights_M.new_zeros(len(embedding_BD)).index_add_(0, documents_M, weights_M)
+        present = (totals_B > 0).sum().clamp_min(1)
+        return -(log_M * (weights_M / totals_B[documents_M])).sum() / present
+
+    def likelihoods(self, embedding_BD: torch.Tensor, batch: "Bags") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(log softmax(decoder(embedding)), document, weight in its bag), each [M], of the words that are restored."""
+        documents, words, weights = (self._tensor(a) for a in (batch.bag_documents, batch.bag_words, batch.bag_weights))
+        log_BR = torch.log_softmax(self.decoder(embedding_BD), dim=1)
         columns = self.columns[words]
         there = columns >= 0
         documents, columns, weights = documents[there], columns[there], weights[there]
-        totals_B = torch.zeros(len(log_BR), device=device).index_add_(0, documents, weights)
-        shares = weights / totals_B[documents]
-        present = (totals_B > 0).sum().clamp_min(1)
-        return {"loss": -(log_BR[documents, columns] * shares).sum() / present}
+        return log_BR[documents, columns], documents, weights
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.columns.device)

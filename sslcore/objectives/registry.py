@@ -8,13 +8,45 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from sslcore.errors import UserError
+from sslcore.objectives.autoencoder import Autoencoder
+from sslcore.objectives.byol import BYOL
 from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
+from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
+from sslcore.objectives.cpc import CPC
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.fast_text import FastText
+from sslcore.objectives.info_nce import InfoNCE
 from sslcore.objectives.masked_lm import MaskedLM
+from sslcore.objectives.moco import MoCo
+from sslcore.objectives.sim_cse import SimCSE
+from sslcore.objectives.sim_siam import SimSiam
 from sslcore.objectives.skip_gram import SkipGram
+from sslcore.objectives.sparse_autoencoder import SparseAutoencoder
+from sslcore.objectives.stacked_autoencoder import StackedAutoencoder
+from sslcore.objectives.tsdae import TSDAE
+from sslcore.objectives.variational_autoencoder import VariationalAutoencoder
 
-AnyObjective = SkipGram | CBOW | FastText | DenoisingAutoencoder | MaskedLM
+AnyObjective = (
+    SkipGram
+    | CBOW
+    | FastText
+    | DenoisingAutoencoder
+    | MaskedLM
+    | TSDAE
+    | SimSiam
+    | SimCSE
+    | MoCo
+    | InfoNCE
+    | CPC
+    | BYOL
+    | Autoencoder
+    | StackedAutoencoder
+    | SparseAutoencoder
+    | ContractiveAutoencoder
+    | ConvolutionalAutoencoder
+    | VariationalAutoencoder
+)
 Objective = Annotated[AnyObjective, Field(discriminator="kind")]
 
 DEFAULT_OBJECTIVES: tuple[AnyObjective, ...] = (SkipGram(), DenoisingAutoencoder())

@@ -4,11 +4,12 @@ Sizes are the compact BERTs of Turc, Chang, Lee, Toutanova 2019, "Well-Read Stud
 Devlin et al. 2019. The rates fall with the width, as in their appendix.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sslcore.errors import UserError
+from sslcore.objectives.family import Family
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,7 @@ class TransformerObjective(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    family: ClassVar[Family] = "context"
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     size: Literal["tiny", "mini", "small", "medium", "base"] = Field(
         default="mini",

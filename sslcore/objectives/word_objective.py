@@ -6,13 +6,14 @@ compared on equal terms.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
 from sslcore.models.word_weights import sif_weights, word_counts
+from sslcore.objectives.family import Family
 from sslcore.randomness import numpy_generator
 from sslcore.training.epochs import EpochOrder
 
@@ -94,6 +95,7 @@ class WordObjective(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    family: ClassVar[Family] = "context"
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     dimensions: int = Field(default=100, ge=1, le=4096, description="Length of a word's vector.")
     window: int = Field(

@@ -96,12 +96,20 @@ class Checkpoints:
         return sorted(self.folder.glob(PATTERN)) if self.folder else []
 
     def _write(self, step: int, state: dict[str, np.ndarray], run: str) -> None:
-        from safetensors.numpy import save_file
-
-        assert self.folder is not None
         started = time.monotonic()
         if not all(np.isfinite(array).all() for array in state.values()):
             return  # the step after this one will find that the training has diverged
+        try:
+            self._replace(step, state, run)
+        except OSError as error:
+            log.warning("no checkpoint at step %d: %s; training goes on", step, error)
+        now = time.monotonic()
+        self._due = now + max(SECONDS, (now - started) / SHARE)
+
+    def _replace(self, step: int, state: dict[str, np.ndarray], run: str) -> None:
+        from safetensors.numpy import save_file
+
+        assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"state-{step:012d}.safetensors"
         unfinished = file.with_suffix(".unfinished")
@@ -111,8 +119,6 @@ class Checkpoints:
         unfinished.replace(file)
         for older in self._files()[:-KEPT]:
             older.unlink()
-        now = time.monotonic()
-        self._due = now + max(SECONDS, (now - started) / SHARE)
 
 
 def _read(file: Path) -> Checkpoint:

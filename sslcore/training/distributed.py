@@ -7,6 +7,7 @@ the last exchange, and dividing by all would undo its work.
 """
 
 import atexit
+import gc
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +52,7 @@ def _leave() -> None:
     """End the group's threads: some that still run when the process ends abort it, now and then."""
     from torch import distributed
 
+    gc.collect()  # a learner that is no longer used, but in a cycle, would keep the group alive
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

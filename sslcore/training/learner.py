@@ -122,6 +122,7 @@ class TorchLearner:
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
 
     def finish(self) -> "Encoder":
+        self._module = self._loss  # what spreads it holds on to the processes' group
         return self.encoder
 
     def slow_down(self, factor: float) -> None:

@@ -158,15 +158,17 @@ def _run(
 ) -> None:
     """Train from `begin` to the end. SIGTERM is heard after the step in which it comes, and what there is is saved."""
     with termination_deferred() as termination:
-        for step, metrics in reported(train(learner, source, begin), progress, kind, begin):
-            if point := curve.add(step, metrics):
-                on_metrics(*point)
-            if team is None or team.rank == 0:
-                here = Begin(step, metrics["tokens"], metrics["done"])
-                checkpoints.offer(learner, here, curve, slowed, now=termination.asked)
-            if termination.asked:
-                break
-    checkpoints.finish()
+        try:
+            for step, metrics in reported(train(learner, source, begin), progress, kind, begin):
+                if point := curve.add(step, metrics):
+                    on_metrics(*point)
+                if team is None or team.rank == 0:
+                    here = Begin(step, metrics["tokens"], metrics["done"])
+                    checkpoints.offer(learner, here, curve, slowed, now=termination.asked)
+                if termination.asked:
+                    break
+        finally:
+            checkpoints.finish()  # a next attempt, in this process too, finds what this one wrote
     if termination.asked:
         kept = "which is saved; the same call goes on from there" if checkpoints.folder else "nothing was to be saved"
         raise UserError(f"asked to end at step {step}, {kept}")

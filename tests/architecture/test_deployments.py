@@ -38,6 +38,21 @@ def test_entrypoint_resolves_by_module_and_its_form_can_be_drawn(deployment: dic
     assert set(required) <= set(described), "what a person must fill in is described"
 
 
+def test_every_objective_has_a_deployment_whose_form_explains_its_fields() -> None:
+    from sslcore.objectives.registry import objective_kinds
+
+    entrypoints = {d["entrypoint"] for d in DEPLOYMENTS}
+    for kind, model in objective_kinds().items():
+        assert f"flows.pretraining:{kind}" in entrypoints
+        flow: Flow[..., Any] = load_flow_from_entrypoint(f"flows.pretraining:{kind}")
+        properties = flow.parameters.properties
+        for field, value in model.model_fields.items():
+            if field != "kind":
+                said = " ".join(properties[field]["description"].split())
+                assert said == " ".join((value.description or "").split()), (kind, field)
+                assert properties[field].get("default", value.default) == value.default, (kind, field)
+
+
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=name)
 def test_deployment_runs_in_the_pool_that_up_makes(deployment: dict[str, Any]) -> None:
     from tasks.services.prefect_side import WORK_POOL

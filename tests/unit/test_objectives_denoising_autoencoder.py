@@ -10,7 +10,8 @@ from sslcore.errors import UserError
 from sslcore.models.encoder import Encoder
 from sslcore.models.word_weights import damping, sif_weights, word_counts
 from sslcore.objectives._bag_reconstruction import BagReconstruction
-from sslcore.objectives.denoising_autoencoder import Bags, DenoisingAutoencoder, gather, most_frequent
+from sslcore.objectives.bag_objective import Bags, gather, most_frequent
+from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.randomness import torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.pretraining import pretrain

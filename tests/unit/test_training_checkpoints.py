@@ -15,11 +15,25 @@ import torch
 
 from sslcore.artifacts import CHECKPOINT, ArtifactStore
 from sslcore.errors import UserError
+from sslcore.objectives.autoencoder import Autoencoder
+from sslcore.objectives.byol import BYOL
 from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
+from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
+from sslcore.objectives.cpc import CPC
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.fast_text import FastText
+from sslcore.objectives.info_nce import InfoNCE
+from sslcore.objectives.masked_lm import MaskedLM
+from sslcore.objectives.moco import MoCo
 from sslcore.objectives.registry import AnyObjective
+from sslcore.objectives.sim_cse import SimCSE
+from sslcore.objectives.sim_siam import SimSiam
 from sslcore.objectives.skip_gram import SkipGram
+from sslcore.objectives.sparse_autoencoder import SparseAutoencoder
+from sslcore.objectives.stacked_autoencoder import StackedAutoencoder
+from sslcore.objectives.tsdae import TSDAE
+from sslcore.objectives.variational_autoencoder import VariationalAutoencoder
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training import checkpoints
 from sslcore.training.checkpoints import Checkpoints
@@ -28,12 +42,32 @@ from sslcore.training.loop import Begin, Curve
 from sslcore.training.pretraining import pretrain, write_encoder
 
 LISTS = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
+SMALL: dict[str, Any] = {"size": "tiny", "dimensions": 16, "layers": 1, "batch_size": 150, "epochs": 2}
 OBJECTIVES: dict[str, AnyObjective] = {
     "skip_gram": SkipGram(dimensions=8, epochs=6, deterministic=True),
     "hierarchical": SkipGram(dimensions=8, epochs=6, deterministic=True, output="hierarchical_softmax"),
     "cbow": CBOW(dimensions=8, epochs=6, deterministic=True),
     "fast_text": FastText(dimensions=8, epochs=6, deterministic=True, buckets=500),
     "denoising_autoencoder": DenoisingAutoencoder(dimensions=8, epochs=3),
+    **{
+        o.kind: o
+        for o in (
+            SimCSE(**SMALL, head="mlp"),
+            InfoNCE(**SMALL, chunk=50),
+            MoCo(**SMALL, queue=256),
+            BYOL(**SMALL),
+            SimSiam(**SMALL),
+            CPC(**SMALL),
+            TSDAE(**SMALL, parts=2),
+        )
+    },
+    "masked_lm": MaskedLM(size="tiny", dimensions=16, maximum_tokens=32, batch_tokens=8192, epochs=2),
+    "autoencoder": Autoencoder(dimensions=8, epochs=3),
+    "stacked_autoencoder": StackedAutoencoder(dimensions=8, hidden_dimensions=12, epochs=3),
+    "sparse_autoencoder": SparseAutoencoder(dimensions=8, epochs=3),
+    "contractive_autoencoder": ContractiveAutoencoder(dimensions=8, epochs=3),
+    "convolutional_autoencoder": ConvolutionalAutoencoder(dimensions=8, word_dimensions=8, channels=8, epochs=3),
+    "variational_autoencoder": VariationalAutoencoder(dimensions=8, hidden_dimensions=12, epochs=3),
 }
 
 

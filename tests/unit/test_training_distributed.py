@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 TRAIN = """
 import hashlib, json, os, sys
@@ -65,11 +66,12 @@ def test_both_end_with_the_same_encoder_which_has_learned(tmp_path: Path) -> Non
     assert first["loss"] == 0.25  # of 30 tokens 0, of 10 tokens 1
 
 
-def test_two_processes_descend_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["denoising_autoencoder", "masked_lm"])
+def test_two_processes_descend_as_one_does(kind: str, tmp_path: Path) -> None:
     """Gradients are averaged over the shares of a batch: the same run but for the order in which sums are taken."""
     (tmp_path / "train.py").write_text(DESCEND)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for start in ([*command, "train.py", "two"], [sys.executable, "train.py", "one"]):
+    for start in ([*command, "train.py", kind, "two"], [sys.executable, "train.py", kind, "one"]):
         done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     one, two, other = (np.load(tmp_path / f"{name}.npy") for name in ("one-0", "two-0", "two-1"))
@@ -82,7 +84,13 @@ import os, sys
 import numpy as np, sslcore
 generator = np.random.default_rng(0)
 lists = [[f"w{j}" for j in generator.integers(0, 30, 12)] for i in range(400)]
-objective = sslcore.DenoisingAutoencoder(dimensions=8, epochs=2, learning_rate=1e-3)
+objective = {
+    "denoising_autoencoder": sslcore.DenoisingAutoencoder(dimensions=8, epochs=2, learning_rate=1e-3),
+    "masked_lm": sslcore.MaskedLM(
+        size="tiny", maximum_tokens=16, batch_tokens=512, epochs=2, dropout=0, learning_rate=1e-4, parts=2
+    ),
+}[sys.argv[1]]
 encoder = sslcore.pretrain(objective, lists, seed=0, workers=1)
-np.save(f"{sys.argv[1]}-{os.environ.get('RANK', 0)}.npy", encoder.network.rows.detach().numpy())
+weights = next(encoder.network.parameters()).detach().numpy()
+np.save(f"{sys.argv[2]}-{os.environ.get('RANK', 0)}.npy", weights)
 """
