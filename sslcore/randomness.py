@@ -4,7 +4,9 @@ A step has one `seed`; each use of randomness inside it takes a generator named 
 in one place never shifts the draws in another, and the cells of an experiment can run in any order or process.
 """
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,20 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """A PCG64 generator for the purpose that the names spell."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *names)))
+
+
+@contextlib.contextmanager
+def drawn_from(seed: int, device: "str | torch.device" = "cpu") -> Iterator[None]:
+    """What modules draw from torch's own generators inside the block, as dropout does, follows from the seed.
+
+    Outside, those generators are what they were.
+    """
+    import torch
+
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def drawn_seed(generator: "torch.Generator") -> int:

@@ -6,6 +6,7 @@ tokens that occur, and putting the rows back afterwards, gives the same weights 
 """
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +16,15 @@ from sslcore.finetuning.encoded import EncodedTexts
 
 
 class VocabularyRestriction:
-    """The tokens that occur in `texts`, of a vocabulary of `size`; ids are renumbered in their order."""
+    """The tokens that occur in `texts`, of a vocabulary of `size`; ids are renumbered in their order.
 
-    def __init__(self, size: int, *texts: EncodedTexts) -> None:
+    Special tokens, those below `first_word_id`, stay what they are: networks add them to a text.
+    """
+
+    def __init__(self, size: int, first_word_id: int, *texts: EncodedTexts) -> None:
         self.size = size
         occurs = np.zeros(size, bool)
+        occurs[:first_word_id] = True
         for each in texts:
             occurs[each.ids] = True
         self.kept = np.flatnonzero(occurs)
@@ -30,16 +35,17 @@ class VocabularyRestriction:
         return EncodedTexts(self._places[texts.ids], texts.offsets)
 
     def network(self, network: nn.Module) -> nn.Module:
-        """A copy of the network whose vocabulary tensors (first axis of `size`) keep the rows of the kept tokens."""
+        """A copy of the network whose vocabulary tensors keep the rows of the kept tokens."""
         rows = torch.from_numpy(self.kept)
+        tables = self.tables(network)
         # A tensor already copied is not copied again: the table is cut straight from the original.
         memory: dict[int, torch.Tensor] = {}
-        for parameter in network.parameters():
-            if self.is_table(parameter):
+        for name, parameter in network.named_parameters():
+            if name in tables:
                 kept = parameter.detach()[rows.to(parameter.device)]
                 memory[id(parameter)] = nn.Parameter(kept, requires_grad=parameter.requires_grad)
-        for buffer in network.buffers():
-            if self.is_table(buffer):
+        for name, buffer in network.named_buffers():
+            if name in tables:
                 memory[id(buffer)] = buffer[rows.to(buffer.device)]
         return copy.deepcopy(network, memory)
 
@@ -47,15 +53,18 @@ class VocabularyRestriction:
         """A copy of `original` with the weights of `network`, which `self.network(original)` was."""
         whole = copy.deepcopy(original)
         rows = torch.from_numpy(self.kept)
+        tables = self.tables(original)
         learnt = network.state_dict()
         with torch.no_grad():
             for name, tensor in whole.state_dict().items():
-                if self.is_table(tensor):
+                if name in tables:
                     tensor[rows.to(tensor.device)] = learnt[name].to(tensor.device)
                 else:
                     tensor.copy_(learnt[name])
         return whole
 
-    def is_table(self, tensor: torch.Tensor) -> bool:
-        """Whether the first axis runs over the vocabulary."""
-        return tensor.ndim > 0 and tensor.shape[0] == self.size
+    def tables(self, network: Any) -> set[str]:
+        """Names of the vocabulary tensors: those that the network names, else all whose first axis is of its size."""
+        if hasattr(network, "vocabulary_tensors"):
+            return set(network.vocabulary_tensors())
+        return {name for name, tensor in network.state_dict().items() if tensor.ndim and len(tensor) == self.size}

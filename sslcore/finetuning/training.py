@@ -17,7 +17,7 @@ from sslcore.finetuning.network import ClassifierNetwork, dropped, outputs, tens
 from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.scores import cross_entropy, macro_f1, selection_score
 from sslcore.progress import Progress
-from sslcore.randomness import numpy_generator, torch_generator
+from sslcore.randomness import derive_seed, drawn_from, numpy_generator, torch_generator
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
@@ -87,7 +87,9 @@ def train_network(
     on_metrics: OnMetrics | None,
 ) -> tuple[ClassifierNetwork, TrainingRun]:
     """A copy of the encoder's network under a head, trained; and the record of the run."""
-    restriction = VocabularyRestriction(encoder.known_ids, train.texts, validation.texts)
+    restriction = VocabularyRestriction(
+        encoder.known_ids, encoder.tokenizer.first_word_id, train.texts, validation.texts
+    )
     train = LabelledTexts(restriction.texts(train.texts), train.classes)
     validation = LabelledTexts(restriction.texts(validation.texts), validation.classes)
     network = ClassifierNetwork(restriction.network(encoder.network), encoder.dimensions, classes).to(device)
@@ -155,7 +157,8 @@ def updates(
             rows = shuffled[start : start + size]
             # A frozen encoder gives the same features at every pass: they are computed once.
             batch = train.texts.take(rows)
-            features_BD = network.encoder(*tensors(batch, device)) if fixed is None else fixed[rows]
+            with drawn_from(derive_seed(seed, "encoder", step), device):
+                features_BD = network.encoder(*tensors(batch, device)) if fixed is None else fixed[rows]
             logits_BC = network.head(dropped(network.standardised(features_BD), config.dropout, noise))
             loss = nn.functional.cross_entropy(logits_BC, classes[rows])
             optimizer.zero_grad(set_to_none=True)

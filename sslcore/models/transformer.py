@@ -8,6 +8,7 @@ causal model no token sees those after it; a text has no end token there.
 Letters: N tokens of all texts, B texts, D dimensions, M tokens with the frames.
 """
 
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,11 +17,15 @@ import torch
 from sslcore.models import ragged
 from sslcore.models.framing import frame_pieces, without_ends
 from sslcore.models.ragged import Sequences
+from sslcore.randomness import drawn_from, drawn_seed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Pooling = Literal["mean", "first", "last"]
+
+
+AT_ONCE = 16_384  # tokens in memory at a time where no gradient is wanted
 
 
 class TransformerEncoder(torch.nn.Module):
@@ -46,8 +51,7 @@ class TransformerEncoder(torch.nn.Module):
         self.causal = causal
         self.maximum_tokens = int(config.max_position_embeddings)
         self.dimensions = int(config.hidden_size)
-        with torch.random.fork_rng(devices=[]):  # transformers draws from torch's own generator
-            torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        with drawn_from(drawn_seed(generator)):  # transformers draws from torch's own generator
             self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **_without_pooler(config))
 
     def states(self, sequences: Sequences) -> torch.Tensor:
@@ -75,10 +79,23 @@ class TransformerEncoder(torch.nn.Module):
         return torch.segment_reduce(states_MD, "mean", offsets=sequences.bounds)
 
     def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() or len(ids_N) <= AT_ONCE:
+            return self._vectors(ids_N, offsets_B)
+        cut = torch.searchsorted(offsets_B, torch.arange(0, len(ids_N), AT_ONCE, device=offsets_B.device))
+        ends = torch.unique(torch.cat([cut, cut.new_tensor([0, len(offsets_B) - 1])])).tolist()
+        rows = [offsets_B[first : last + 1] for first, last in itertools.pairwise(ends)]
+        return torch.cat([self._vectors(ids_N[part[0] : part[-1]], part - part[0]) for part in rows])
+
+    def _vectors(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
         sequences = self.framed(ids_N, offsets_B)
         vectors_BD = self.pooled(self.states(sequences), sequences).float()
         known_B = torch.segment_reduce((sequences.ids >= self.first_word_id).float(), "max", offsets=sequences.bounds)
         return vectors_BD * known_B[:, None]
+
+    def vocabulary_tensors(self) -> set[str]:
+        """Names of the tensors that have a row for each token of the vocabulary."""
+        table = self.model.get_input_embeddings().weight
+        return {name for name, parameter in self.named_parameters() if parameter is table}
 
     def layer_groups(self) -> list[tuple[str, list[str]]]:
         groups: dict[str, list[str]] = {}

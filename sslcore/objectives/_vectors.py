@@ -7,7 +7,6 @@ S sequences of the whole batch, s of them in this process, D dimensions.
 """
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import distributed
 from torch.utils.checkpoint import checkpoint
 
 from sslcore.models.ragged import Sequences
-from sslcore.randomness import drawn_seed
+from sslcore.randomness import drawn_from, drawn_seed
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -66,12 +65,9 @@ def exact(vectors: torch.Tensor) -> torch.autocast:
     return torch.autocast(vectors.device.type, enabled=False)
 
 
-@contextlib.contextmanager
-def drawing_from(generator: torch.Generator) -> Iterator[None]:
+def drawing_from(generator: torch.Generator) -> contextlib.AbstractContextManager[None]:
     """New layers, which draw from torch's own generator, follow from this one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(drawn_seed(generator))
-        yield
+    return drawn_from(drawn_seed(generator))
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> torch.nn.Sequential:

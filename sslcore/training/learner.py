@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from sslcore.randomness import derive_seed
+from sslcore.randomness import derive_seed, drawn_from
 from sslcore.training.devices import torch_threads
 from sslcore.training.schedules import Schedule
 
@@ -142,10 +142,8 @@ class TorchLearner:
 
     def update_at(self, batch: Any, rate: float) -> Metrics:
         """One step at this learning rate, whatever the schedule says."""
-        import torch
-
-        with torch_threads(self._threads), torch.random.fork_rng(devices=self._cuda_devices()):
-            torch.manual_seed(derive_seed(self._seed, self._steps, self._team.rank if self._team else 0))
+        seed = derive_seed(self._seed, self._steps, self._team.rank if self._team else 0)
+        with torch_threads(self._threads), drawn_from(seed, self._device):
             metrics = self._update(batch, rate)
         self._steps += 1
         return metrics
@@ -177,9 +175,6 @@ class TorchLearner:
                     _, parameter, name = rest.split(".")
                     values.setdefault(int(parameter), {})[name] = tensor
             optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
-
-    def _cuda_devices(self) -> list[int]:
-        return [self._device.index or 0] if self._device.type == "cuda" else []
 
     def _update(self, batch: Any, rate: float) -> Metrics:
         import torch

@@ -20,7 +20,10 @@ from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.scores import accuracy, macro_f1
 from sslcore.finetuning.training import clip, linear_schedule
 from sslcore.models.encoder import Encoder
+from sslcore.models.transformer import AT_ONCE
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
+from sslcore.objectives.masked_lm import MaskedLM
+from sslcore.objectives.registry import AnyObjective
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.tokenization.tokenizer import fit_tokenizer
 from sslcore.tokenization.words import Words
@@ -30,7 +33,7 @@ TOPICS = ["farming", "music", "sailing", "weaving"]
 QUICK = FineTuning(epochs=2, minimum_steps=60)
 
 
-def untrained(texts: list[str], objective: SkipGram | DenoisingAutoencoder = SkipGram(dimensions=16)) -> Encoder:
+def untrained(texts: list[str], objective: AnyObjective = SkipGram(dimensions=16)) -> Encoder:
     """An encoder with the objective's network as it starts."""
     tokenizer = fit_tokenizer(Words(minimum_count=1), texts)
     network = objective.network(tokenizer, torch.Generator().manual_seed(0))
@@ -112,13 +115,38 @@ def test_rows_of_tokens_that_training_never_saw_do_not_move(task: Task) -> None:
 def test_a_restricted_network_reads_the_same_and_comes_back_whole(task: Task) -> None:
     encoder, train, _ = task
     few = train.texts.take(np.arange(5))
-    restriction = VocabularyRestriction(encoder.known_ids, few)
+    restriction = VocabularyRestriction(encoder.known_ids, 5, few)
     small = restriction.network(encoder.network)
-    assert small.vectors.shape[0] == len(np.unique(few.ids)) < encoder.tokenizer.vocabulary_size
+    assert small.vectors.shape[0] == len(np.union1d(np.arange(5), few.ids)) < encoder.tokenizer.vocabulary_size
     np.testing.assert_array_equal(outputs(small, restriction.texts(few)), outputs(encoder.network, few))
     whole = restriction.put_back(small, encoder.network)
     assert torch.equal(whole.vectors, encoder.network.vectors)
     assert whole.vectors is not encoder.network.vectors
+
+
+def test_a_transformer_is_fine_tuned_restricted_and_repeatably() -> None:
+    """Its frame's tokens keep their ids in the smaller vocabulary, and its own dropout follows from the seed."""
+    texts, labels = topic_texts(60, seed=0)
+    encoder = untrained(texts, MaskedLM(size="tiny", maximum_tokens=32, batch_tokens=64))
+    train = labelled(encoder, texts, labels)
+    few = train.texts.take(np.arange(7))
+    restriction = VocabularyRestriction(encoder.known_ids, 5, few)
+    small = restriction.network(encoder.network)
+    assert small.model.get_input_embeddings().weight.shape[0] < encoder.tokenizer.vocabulary_size
+    np.testing.assert_allclose(outputs(small, restriction.texts(few)), outputs(encoder.network, few), atol=1e-6)
+    config = FineTuning(epochs=1, minimum_steps=120, learning_rate=1e-3)
+    first, again = (fine_tune(encoder, train, train, config, labels=TOPICS, seed=1) for _ in range(2))
+    assert accuracy(train.classes, first.logits_of(train.texts).argmax(axis=1)) > 0.9
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(first).items())
+
+
+def test_many_texts_at_once_are_encoded_as_a_few() -> None:
+    texts, _ = topic_texts(60, seed=0)
+    encoder = untrained(texts, MaskedLM(size="tiny", maximum_tokens=32, batch_tokens=64))
+    many = [*texts, "", *texts] * 20
+    ids, offsets = encoder.tokenizer.encode_batch(many)
+    assert len(ids) > AT_ONCE
+    np.testing.assert_allclose(encoder.encode_ids(ids, offsets)[: len(texts)], encoder.encode(texts), atol=1e-6)
 
 
 def test_one_seed_gives_the_same_weights_and_touches_no_global_generator(task: Task) -> None:
