@@ -19,6 +19,7 @@ settings.load_profile("sslcore")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun by a shell's `&`: what tests start would not hear Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two test processes share the cores: threads must not wait busily
 os.environ["DO_NOT_TRACK"] = "1"  # before anything imports prefect or mlflow
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 

@@ -23,6 +23,7 @@ CURVE_POINTS = 200  # enough for any plot; a metrics server is asked no more oft
 REPORT_SECONDS = 0.25
 READY = 2  # batches made before they are asked for
 EXPLODED = 3.0  # times the loss at the start
+SUSPECT = 1.5  # times the same: nothing to go back to
 
 
 class DivergedError(UserError):
@@ -129,6 +130,10 @@ class Curve:
         if last > EXPLODED * first > 0:
             raise diverged(f"the loss rose from {first:.3g} at the start to {last:.3g}", step, metrics)
         return point
+
+    def suspects(self, loss: float) -> bool:
+        """Whether a step's loss is so far above that of the start that its state is not worth keeping."""
+        return bool(self.points) and loss > SUSPECT * self.points[0][1]["loss"] > 0
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""

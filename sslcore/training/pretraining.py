@@ -162,7 +162,7 @@ def _run(
             for step, metrics in reported(train(learner, source, begin), progress, kind, begin):
                 if point := curve.add(step, metrics):
                     on_metrics(*point)
-                if team is None or team.rank == 0:
+                if (team is None or team.rank == 0) and not curve.suspects(metrics["loss"]):
                     here = Begin(step, metrics["tokens"], metrics["done"])
                     checkpoints.offer(learner, here, curve, slowed, now=termination.asked)
                 if termination.asked:
