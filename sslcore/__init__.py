@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.objectives.autoencoder import Autoencoder
     from sslcore.objectives.byol import BYOL
+    from sslcore.objectives.causal_lm import CausalLM
     from sslcore.objectives.cbow import CBOW
     from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
     from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from sslcore.objectives.info_nce import InfoNCE
     from sslcore.objectives.masked_lm import MaskedLM
     from sslcore.objectives.moco import MoCo
+    from sslcore.objectives.next_sentence import NextSentence
+    from sslcore.objectives.replaced_tokens import ReplacedTokens
+    from sslcore.objectives.sentence_order import SentenceOrder
+    from sslcore.objectives.sequence_denoising import SequenceDenoising
     from sslcore.objectives.sim_cse import SimCSE
     from sslcore.objectives.sim_siam import SimSiam
     from sslcore.objectives.skip_gram import SkipGram
@@ -41,6 +46,7 @@ _HOMES = {
     "BYOL": "sslcore.objectives.byol",
     "CBOW": "sslcore.objectives.cbow",
     "CPC": "sslcore.objectives.cpc",
+    "CausalLM": "sslcore.objectives.causal_lm",
     "ContractiveAutoencoder": "sslcore.objectives.contractive_autoencoder",
     "ConvolutionalAutoencoder": "sslcore.objectives.convolutional_autoencoder",
     "DenoisingAutoencoder": "sslcore.objectives.denoising_autoencoder",
@@ -50,6 +56,10 @@ _HOMES = {
     "InfoNCE": "sslcore.objectives.info_nce",
     "MaskedLM": "sslcore.objectives.masked_lm",
     "MoCo": "sslcore.objectives.moco",
+    "NextSentence": "sslcore.objectives.next_sentence",
+    "ReplacedTokens": "sslcore.objectives.replaced_tokens",
+    "SentenceOrder": "sslcore.objectives.sentence_order",
+    "SequenceDenoising": "sslcore.objectives.sequence_denoising",
     "SimCSE": "sslcore.objectives.sim_cse",
     "SimSiam": "sslcore.objectives.sim_siam",
     "SkipGram": "sslcore.objectives.skip_gram",
@@ -67,6 +77,7 @@ __all__ = [
     "CPC",
     "TSDAE",
     "Autoencoder",
+    "CausalLM",
     "ContractiveAutoencoder",
     "ConvolutionalAutoencoder",
     "DenoisingAutoencoder",
@@ -76,6 +87,10 @@ __all__ = [
     "InfoNCE",
     "MaskedLM",
     "MoCo",
+    "NextSentence",
+    "ReplacedTokens",
+    "SentenceOrder",
+    "SequenceDenoising",
     "SimCSE",
     "SimSiam",
     "SkipGram",

@@ -130,6 +130,8 @@ def attention(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """[1, N, H, D] of query, key and value [1, H, N, D]: scaled dot-product attention within each sequence."""
+    if not sequences.groups:  # a process's share of a small batch
+        return value.transpose(1, 2), None
     sizes = [g * longest for (g, longest), _ in sequences.groups]
     blocks = [
         _Padded.apply(x[0].transpose(0, 1), sequences.places, sequences.padded).split(sizes)

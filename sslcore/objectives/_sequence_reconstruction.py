@@ -13,7 +13,7 @@ from sslcore.models.bag_autoencoder import dense
 from sslcore.models.convolutional import ConvolutionalEncoder, uniform_
 
 if TYPE_CHECKING:
-    from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder, Sequences
+    from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder, CutTexts
 
 STRIDE = 2  # of the transposed convolutions
 
@@ -50,7 +50,7 @@ class SequenceReconstruction(torch.nn.Module):
         columns[self.words] = torch.arange(len(words))
         self.register_buffer("columns", columns)
 
-    def forward(self, batch: "Sequences") -> dict[str, torch.Tensor]:
+    def forward(self, batch: "CutTexts") -> dict[str, torch.Tensor]:
         ids, offsets, restored = (
             torch.from_numpy(a).to(self.columns.device) for a in (batch.ids, batch.offsets, batch.restored)
         )

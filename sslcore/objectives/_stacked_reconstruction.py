@@ -1,4 +1,4 @@
-"""The decoders and losses of the stacked autoencoder, and how several processes train a part of it at a time."""
+"""The decoders and losses of the stacked autoencoder."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,16 @@ import torch
 
 from sslcore.models.bag_autoencoder import DeepBagEncoder, dense
 from sslcore.objectives._bag_reconstruction import BagReconstruction
-from sslcore.training.learner import TorchLearner
 
 if TYPE_CHECKING:
     from sslcore.objectives.bag_objective import Bags
     from sslcore.objectives.stacked_autoencoder import StackedAutoencoder
-    from sslcore.training.distributed import Team
 
 
 class StackedReconstruction(BagReconstruction):
     """loss(batch) of the layer whose turn it is; only its parameters, and its decoder's, get a gradient."""
+
+    trains_in_turns = True
 
     def __init__(
         self,
@@ -54,15 +54,3 @@ class StackedReconstruction(BagReconstruction):
         states = torch.tanh(self.encoder.upper[layer - 1](seen))
         restored = torch.tanh(self.decoders[layer - 1](states))
         return (restored - below).square().sum() / max(1, below.numel())
-
-
-class PhasedLearner(TorchLearner):
-    """Expects that some parameters get no gradient in a step; those stay as they are."""
-
-    def in_team(self, team: "Team") -> TorchLearner:
-        devices = [self._device] if self._device.type == "cuda" else None
-        self._module = torch.nn.parallel.DistributedDataParallel(
-            self._loss, device_ids=devices, find_unused_parameters=True
-        )
-        self._team = team
-        return self

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
+from sslcore.models.framing import places_of
 from sslcore.models.word_weights import damping, sif_weights, word_counts
 from sslcore.objectives.family import Family
 from sslcore.randomness import numpy_generator
@@ -170,9 +171,10 @@ class BagObjective(BaseModel):
         import torch
 
         from sslcore.randomness import drawn_seed
+        from sslcore.training.learner import TorchLearner
 
         loss = self._loss(encoder, generator).to(device)
-        return self._learner_type()(
+        return TorchLearner(
             encoder,
             loss,
             [torch.optim.Adam(loss.parameters(), fused=True)],
@@ -186,11 +188,6 @@ class BagObjective(BaseModel):
         from sslcore.objectives._bag_reconstruction import BagReconstruction
 
         return BagReconstruction(*self._restoring(encoder), generator)
-
-    def _learner_type(self) -> "type[TorchLearner]":
-        from sslcore.training.learner import TorchLearner
-
-        return TorchLearner
 
     def _rate(self, done: float) -> float:
         return warmup_cosine(self.learning_rate)(done)
@@ -207,10 +204,8 @@ class BagObjective(BaseModel):
 
 def gather(ids: np.ndarray, offsets: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(ids int32 [N], row int64 [N]): the tokens of these documents one after another, and which of them each is of."""
-    lengths = offsets[documents + 1] - offsets[documents]
-    rows = np.repeat(np.arange(len(documents)), lengths)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return ids[np.repeat(offsets[documents], lengths) + within], rows
+    places, bounds = places_of(offsets, documents)
+    return ids[places], np.repeat(np.arange(len(documents)), np.diff(bounds))
 
 
 def most_frequent(counts: np.ndarray, n: int) -> np.ndarray:

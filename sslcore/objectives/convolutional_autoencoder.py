@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sslcore.tokenization.tokenizer import Tokenizer
 
 
-class Sequences(NamedTuple):
+class CutTexts(NamedTuple):
     """A batch of B texts, cut, and which of their places are to be restored."""
 
     ids: np.ndarray  # int64 [N]
@@ -46,7 +46,7 @@ class Sequences(NamedTuple):
         """Documents."""
         return len(self.offsets) - 1
 
-    def share(self, rank: int, size: int) -> "Sequences":
+    def share(self, rank: int, size: int) -> "CutTexts":
         """Every size-th document from rank on, for one of `size` processes."""
         rows = np.arange(rank, self.weight, size)
         ids, of_row = gather(self.ids, self.offsets, rows)
@@ -70,7 +70,7 @@ class SequenceBatches:
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, step: int) -> Sequences:
+    def __getitem__(self, step: int) -> CutTexts:
         chosen, begin, end = self._order(step)
         ids, rows = gather(self._corpus.ids, self._offsets, chosen)
         tokens, known = len(ids), ids >= self._corpus.tokenizer.first_word_id
@@ -80,7 +80,7 @@ class SequenceBatches:
         ids, rows = ids[first], rows[first]
         draws = numpy_generator(self._seed, "restored", step).random(len(ids))
         restored = draws < self._chance_V[ids]
-        return Sequences(ids, row_offsets(rows, len(chosen)), restored, tokens, begin, end)
+        return CutTexts(ids, row_offsets(rows, len(chosen)), restored, tokens, begin, end)
 
 
 class ConvolutionalAutoencoder(BagObjective):

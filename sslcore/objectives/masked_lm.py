@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from sslcore.models.encoder import Encoder
+    from sslcore.objectives.replaced_tokens import ReplacedTokens
     from sslcore.tokenization.encoding import EncodedCorpus
     from sslcore.training.learner import TorchLearner
 
@@ -84,7 +85,7 @@ class MaskedLM(TransformerObjective):
 class MaskedBatches:
     """Pieces of documents in a new order and with new masks in each epoch."""
 
-    def __init__(self, objective: MaskedLM, corpus: "EncodedCorpus", seed: int) -> None:
+    def __init__(self, objective: "MaskedLM | ReplacedTokens", corpus: "EncodedCorpus", seed: int) -> None:
         from sslcore.tokenization.word_starts import WordStarts
 
         self._objective = objective

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sslcore.errors import UserError
 from sslcore.objectives.autoencoder import Autoencoder
 from sslcore.objectives.byol import BYOL
+from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
 from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
@@ -19,6 +20,10 @@ from sslcore.objectives.fast_text import FastText
 from sslcore.objectives.info_nce import InfoNCE
 from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.objectives.moco import MoCo
+from sslcore.objectives.next_sentence import NextSentence
+from sslcore.objectives.replaced_tokens import ReplacedTokens
+from sslcore.objectives.sentence_order import SentenceOrder
+from sslcore.objectives.sequence_denoising import SequenceDenoising
 from sslcore.objectives.sim_cse import SimCSE
 from sslcore.objectives.sim_siam import SimSiam
 from sslcore.objectives.skip_gram import SkipGram
@@ -33,6 +38,11 @@ AnyObjective = (
     | FastText
     | DenoisingAutoencoder
     | MaskedLM
+    | SequenceDenoising
+    | SentenceOrder
+    | NextSentence
+    | ReplacedTokens
+    | CausalLM
     | TSDAE
     | SimSiam
     | SimCSE

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sslcore.models.bag_autoencoder import DeepBagEncoder
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.tokenizer import Tokenizer
-    from sslcore.training.learner import TorchLearner
 
 
 class StackedAutoencoder(BagObjective):
@@ -72,8 +71,3 @@ class StackedAutoencoder(BagObjective):
         from sslcore.objectives._stacked_reconstruction import StackedReconstruction
 
         return StackedReconstruction(self, *self._restoring(encoder), generator)
-
-    def _learner_type(self) -> "type[TorchLearner]":
-        from sslcore.objectives._stacked_reconstruction import PhasedLearner
-
-        return PhasedLearner

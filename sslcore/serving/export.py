@@ -54,9 +54,12 @@ def tokenizer_with_frame(encoder: "Encoder") -> "PreTrainedTokenizerFast":
     tokens, network = encoder.tokenizer.tokens, encoder.network
     first, last = (tokens[i] for i in network.frame)
     framed = Tokenizer.from_str(encoder.tokenizer.huggingface().to_str())
+    single, pair = f"{first} $A {last}", f"{first} $A {last} $B:1 {last}:1"
+    if network.causal:  # where a text ends is for it to say, not to be told
+        single, pair = f"{first} $A", f"{first} $A $B"
     framed.post_processor = TemplateProcessing(
-        single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B:1 {last}:1",
+        single=single,
+        pair=pair,
         special_tokens=list(zip((first, last), network.frame, strict=True)),
     )
     return PreTrainedTokenizerFast(
@@ -91,6 +94,7 @@ def _sentence_transformers(encoder: "Encoder", folder: Path) -> None:
             "word_embedding_dimension": network.dimensions,
             "pooling_mode_cls_token": network.pooling == "first",
             "pooling_mode_mean_tokens": network.pooling == "mean",
+            "pooling_mode_lasttoken": network.pooling == "last",
         },
     }
     for name, content in files.items():
@@ -139,6 +143,9 @@ def _padded(network: "TransformerEncoder") -> "torch.nn.Module":
             states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             if pooling == "first":
                 return states, states[:, 0]
+            if pooling == "last":
+                last = (attention_mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
+                return states, states.gather(1, last)[:, 0]
             inside = attention_mask[:, :, None].to(states.dtype)
             return states, (states * inside).sum(dim=1) / inside.sum(dim=1)
 

@@ -96,13 +96,17 @@ class Checkpoints:
         return sorted(self.folder.glob(PATTERN)) if self.folder else []
 
     def _write(self, step: int, state: dict[str, np.ndarray], run: str) -> None:
+        from safetensors import SafetensorError
+
         started = time.monotonic()
         if not all(np.isfinite(array).all() for array in state.values()):
             return  # the step after this one will find that the training has diverged
         try:
             self._replace(step, state, run)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # a full disk is the latter
             log.warning("no checkpoint at step %d: %s; training goes on", step, error)
+            for unfinished in self.folder.glob("*.unfinished"):  # type: ignore[union-attr]
+                unfinished.unlink()
         now = time.monotonic()
         self._due = now + max(SECONDS, (now - started) / SHARE)
 

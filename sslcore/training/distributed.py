@@ -29,6 +29,12 @@ class Team(NamedTuple):
     here: int  # processes on this machine
     device: str
 
+    def wait(self) -> None:
+        """Until all are here."""
+        from torch import distributed
+
+        distributed.barrier()
+
 
 def join(device: str) -> Team | None:
     """Meet the processes that torchrun started, one a GPU if `device` is "cuda"; None if this process is alone."""

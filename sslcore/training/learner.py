@@ -133,7 +133,10 @@ class TorchLearner:
         import torch
 
         devices = [self._device] if self._device.type == "cuda" else None
-        self._module = torch.nn.parallel.DistributedDataParallel(self._loss, device_ids=devices)
+        resting = getattr(self._loss, "trains_in_turns", False)  # some parameters get no gradient in a step
+        self._module = torch.nn.parallel.DistributedDataParallel(
+            self._loss, device_ids=devices, find_unused_parameters=resting
+        )
         self._team = team
         return self
 
@@ -165,7 +168,7 @@ class TorchLearner:
         self._scaler.load_state_dict(
             {n.removeprefix("scaler."): a.item() for n, a in state.items() if n.startswith("scaler.")}
         )
-        tensors = {name: torch.from_numpy(array) for name, array in state.items() if array.ndim or "." in name}
+        tensors = {name: torch.from_numpy(array) for name, array in state.items() if "." in name}
         self._loss.load_state_dict({n.removeprefix("loss."): t for n, t in tensors.items() if n.startswith("loss.")})
         for number, optimizer in enumerate(self._optimizers):
             values: dict[int, dict[str, torch.Tensor]] = {}

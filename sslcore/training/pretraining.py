@@ -17,7 +17,7 @@ from sslcore.progress import Progress, silent
 from sslcore.randomness import derive_seed, torch_generator
 from sslcore.training.checkpoints import Checkpoints
 from sslcore.training.devices import check_device, peak_memory
-from sslcore.training.distributed import Team, join
+from sslcore.training.distributed import join
 from sslcore.training.learner import Learner, Metrics
 from sslcore.training.loop import START, Ahead, Begin, Curve, DivergedError, reported, train
 from sslcore.training.range_test import found_rate
@@ -115,7 +115,7 @@ def _pretrain(
         learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
         return learner.in_team(team) if team is not None else learner
 
-    slowed = 0
+    slowed, leads = 0, team is None or team.rank == 0
     while True:
         found = checkpoints.read()
         if getattr(objective, "learning_rate", None) == "find":
@@ -132,12 +132,14 @@ def _pretrain(
         learner.slow_down(SLOWER**slowed)
         source = Ahead(batches, begin.step)
         try:
-            _run(learner, source, begin, curve, slowed, kind, progress, on_metrics, checkpoints, team)
+            _run(learner, source, begin, curve, slowed, kind, progress, on_metrics, checkpoints, leads)
         except DivergedError as error:
             if slowed == SLOWED_AT_MOST:
                 raise
-            if slowed:
+            if slowed and leads:
                 checkpoints.drop_last()
+            if team is not None:
+                team.wait()  # all go back to the same state
             slowed += 1
             log.warning("%s; going back and on with %g of the learning rate", error, SLOWER**slowed)
         else:
@@ -154,7 +156,7 @@ def _run(
     progress: Progress,
     on_metrics: OnMetrics,
     checkpoints: Checkpoints,
-    team: Team | None,
+    leads: bool,
 ) -> None:
     """Train from `begin` to the end. SIGTERM is heard after the step in which it comes, and what there is is saved."""
     with termination_deferred() as termination:
@@ -162,7 +164,7 @@ def _run(
             for step, metrics in reported(train(learner, source, begin), progress, kind, begin):
                 if point := curve.add(step, metrics):
                     on_metrics(*point)
-                if (team is None or team.rank == 0) and not curve.suspects(metrics["loss"]):
+                if leads and not curve.suspects(metrics["loss"]):
                     here = Begin(step, metrics["tokens"], metrics["done"])
                     checkpoints.offer(learner, here, curve, slowed, now=termination.asked)
                 if termination.asked:

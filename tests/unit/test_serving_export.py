@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import sslcore
 from sslcore.errors import UserError
 from sslcore.models.encoder import Encoder
+from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.serving.export import export
 from sslcore.tokenization.encoding import EncodedCorpus
@@ -19,14 +21,22 @@ from sslcore.tokenization.word_piece import WordPiece
 TEXTS = ["the quick fox", "机器学习 is fun, they say", "fox " * 60, "unseen-zebra words"]
 
 
-@pytest.fixture(scope="module", params=["mean", "first"])
+SMALL: dict[str, Any] = {"size": "tiny", "epochs": 1, "maximum_tokens": 32, "batch_tokens": 256}
+OBJECTIVES = {
+    "masked, mean": MaskedLM(**SMALL),
+    "masked, first": MaskedLM(**SMALL, pooling="first"),
+    "causal, mean": CausalLM(**SMALL),
+    "causal, last": CausalLM(**SMALL, pooling="last"),
+}
+
+
+@pytest.fixture(scope="module", params=OBJECTIVES)
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     texts = ["the quick brown fox is fun", "机器学习 很有趣, they say", "words of a fox"] * 20
     tokenizer = fit_tokenizer(WordPiece(vocabulary_size=512), texts)
     ids, offsets = tokenizer.encode_batch(texts)
     corpus = EncodedCorpus(ids, offsets, offsets, tokenizer)
-    objective = MaskedLM(size="tiny", epochs=1, maximum_tokens=32, batch_tokens=256, pooling=request.param)
-    return sslcore.pretrain(objective, corpus, seed=0)
+    return sslcore.pretrain(OBJECTIVES[request.param], corpus, seed=0)
 
 
 def test_auto_model_and_auto_tokenizer_load_the_folder(encoder: Encoder, tmp_path: Path) -> None:
@@ -38,11 +48,16 @@ def test_auto_model_and_auto_tokenizer_load_the_folder(encoder: Encoder, tmp_pat
     batch = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
     assert batch["input_ids"].shape[1] == 32
     ids = encoder.tokenizer.encode(TEXTS[0])
-    assert batch["input_ids"][0, : len(ids) + 2].tolist() == [2, *ids.tolist(), 3]
+    framed = [2, *ids.tolist()] if encoder.network.causal else [2, *ids.tolist(), 3]
+    assert batch["input_ids"][0][batch["attention_mask"][0].bool()].tolist() == framed
     with torch.no_grad():
         states = model.eval()(**batch).last_hidden_state
     inside = batch["attention_mask"][:, :, None]
-    pooled = (states * inside).sum(1) / inside.sum(1) if encoder.network.pooling == "mean" else states[:, 0]
+    pooled = {
+        "mean": (states * inside).sum(1) / inside.sum(1),
+        "first": states[:, 0],
+        "last": states[torch.arange(len(TEXTS)), inside.sum(1)[:, 0] - 1],
+    }[encoder.network.pooling]
     np.testing.assert_allclose(encoder.encode(TEXTS), pooled.numpy(), atol=1e-5)
 
 

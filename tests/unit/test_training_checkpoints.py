@@ -17,6 +17,7 @@ from sslcore.artifacts import CHECKPOINT, ArtifactStore
 from sslcore.errors import UserError
 from sslcore.objectives.autoencoder import Autoencoder
 from sslcore.objectives.byol import BYOL
+from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.cbow import CBOW
 from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
 from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
@@ -26,7 +27,11 @@ from sslcore.objectives.fast_text import FastText
 from sslcore.objectives.info_nce import InfoNCE
 from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.objectives.moco import MoCo
+from sslcore.objectives.next_sentence import NextSentence
 from sslcore.objectives.registry import AnyObjective
+from sslcore.objectives.replaced_tokens import ReplacedTokens
+from sslcore.objectives.sentence_order import SentenceOrder
+from sslcore.objectives.sequence_denoising import SequenceDenoising
 from sslcore.objectives.sim_cse import SimCSE
 from sslcore.objectives.sim_siam import SimSiam
 from sslcore.objectives.skip_gram import SkipGram
@@ -43,6 +48,7 @@ from sslcore.training.pretraining import pretrain, write_encoder
 
 LISTS = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
 SMALL: dict[str, Any] = {"size": "tiny", "dimensions": 16, "layers": 1, "batch_size": 150, "epochs": 2}
+OF_PIECES: dict[str, Any] = {"size": "tiny", "dimensions": 16, "maximum_tokens": 32, "batch_tokens": 8192, "epochs": 2}
 OBJECTIVES: dict[str, AnyObjective] = {
     "skip_gram": SkipGram(dimensions=8, epochs=6, deterministic=True),
     "hierarchical": SkipGram(dimensions=8, epochs=6, deterministic=True, output="hierarchical_softmax"),
@@ -61,7 +67,17 @@ OBJECTIVES: dict[str, AnyObjective] = {
             TSDAE(**SMALL, parts=2),
         )
     },
-    "masked_lm": MaskedLM(size="tiny", dimensions=16, maximum_tokens=32, batch_tokens=8192, epochs=2),
+    **{
+        o.kind: o
+        for o in (
+            MaskedLM(**OF_PIECES),
+            CausalLM(**OF_PIECES),
+            ReplacedTokens(**OF_PIECES, parts=2),
+            NextSentence(**OF_PIECES),
+            SentenceOrder(**OF_PIECES, masked_share=0),
+            SequenceDenoising(**OF_PIECES, deletion=0.1),
+        )
+    },
     "autoencoder": Autoencoder(dimensions=8, epochs=3),
     "stacked_autoencoder": StackedAutoencoder(dimensions=8, hidden_dimensions=12, epochs=3),
     "sparse_autoencoder": SparseAutoencoder(dimensions=8, epochs=3),
@@ -297,3 +313,23 @@ def test_the_last_two_are_kept_and_a_damaged_one_is_passed_over(
     assert found is not None
     assert found.begin.step == 2
     assert "going on from the one before" in caplog.text
+
+
+FULL = """
+import resource
+from pathlib import Path
+import sslcore
+from sslcore.training import checkpoints
+checkpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # writing more fails, as on a full disk
+lists = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 300)]
+sslcore.pretrain(sslcore.DenoisingAutoencoder(epochs=1), lists, seed=3, checkpoints=Path("checkpoints"))
+print(sorted(Path("checkpoints").iterdir()))
+"""
+
+
+def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert "no checkpoint at step" in done.stderr
+    assert "training goes on" in done.stderr

@@ -66,7 +66,7 @@ def test_both_end_with_the_same_encoder_which_has_learned(tmp_path: Path) -> Non
     assert first["loss"] == 0.25  # of 30 tokens 0, of 10 tokens 1
 
 
-@pytest.mark.parametrize("kind", ["denoising_autoencoder", "masked_lm"])
+@pytest.mark.parametrize("kind", ["denoising_autoencoder", "stacked_autoencoder", "masked_lm", "causal_lm"])
 def test_two_processes_descend_as_one_does(kind: str, tmp_path: Path) -> None:
     """Gradients are averaged over the shares of a batch: the same run but for the order in which sums are taken."""
     (tmp_path / "train.py").write_text(DESCEND)
@@ -86,6 +86,12 @@ generator = np.random.default_rng(0)
 lists = [[f"w{j}" for j in generator.integers(0, 30, 12)] for i in range(400)]
 objective = {
     "denoising_autoencoder": sslcore.DenoisingAutoencoder(dimensions=8, epochs=2, learning_rate=1e-3),
+    "stacked_autoencoder": sslcore.StackedAutoencoder(
+        dimensions=8, hidden_dimensions=12, epochs=2, learning_rate=1e-3
+    ),
+    "causal_lm": sslcore.CausalLM(
+        size="tiny", maximum_tokens=16, batch_tokens=512, epochs=2, dropout=0, learning_rate=1e-4, parts=2
+    ),
     "masked_lm": sslcore.MaskedLM(
         size="tiny", maximum_tokens=16, batch_tokens=512, epochs=2, dropout=0, learning_rate=1e-4, parts=2
     ),
