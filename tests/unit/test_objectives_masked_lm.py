@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import sslcore
 from sslcore.errors import UserError
+from sslcore.models.encoder import Encoder
 from sslcore.objectives._masked_lm import MaskedTokens
 from sslcore.objectives.masked_lm import NOT_PREDICTED, MaskedLM, MaskedTexts
 from sslcore.randomness import torch_generator
@@ -129,6 +130,29 @@ def test_the_loss_is_the_papers_formula_and_its_gradient_is_right(corpus: Encode
         return torch.func.functional_call(loss, named, (batch,))["loss"]
 
     assert torch.autograd.gradcheck(of_positions, positions[:2].detach().clone().requires_grad_())
+
+
+def test_matrices_decay_and_norms_and_biases_do_not(corpus: EncodedCorpus) -> None:
+    """A rate without a gradient to follow: only what decays moves."""
+    objective = MaskedLM(size="tiny", maximum_tokens=32, batch_tokens=512, weight_decay=0.5, learning_rate=0.1)
+    network = objective.network(corpus.tokenizer, torch_generator(1))
+    for parameter in network.parameters():
+        torch.nn.init.ones_(parameter)
+
+    class Nothing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, batch: MaskedTexts) -> dict[str, torch.Tensor]:
+            return {"loss": sum(p.sum() * 0 for p in self.network.parameters())}  # type: ignore[dict-item]
+
+    encoder = Encoder(corpus.tokenizer, network, {}, 0)
+    learner = objective.torch_learner(encoder, Nothing(), torch_generator(0), "cpu", 1)
+    learner.update_at(objective.batches(corpus, 0)[0], 0.1)
+    moved = {name for name, parameter in network.named_parameters() if (parameter != 1).any()}
+    assert moved == {name for name, parameter in network.named_parameters() if parameter.ndim > 1}
+    assert any("LayerNorm.weight" in name for name, _ in network.named_parameters())
 
 
 def test_parts_and_shares_together_are_the_batch(corpus: EncodedCorpus) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +17,7 @@ from sslcore.training.devices import check_device, torch_threads
 from sslcore.training.learner import KernelLearner, TorchLearner
 from sslcore.training.loop import Curve, reported, train
 from sslcore.training.pretraining import write_encoder
-from sslcore.training.schedules import linear_decay, warmup_cosine
+from sslcore.training.schedules import constant, linear_decay, warmup_cosine, warmup_linear, warmup_trapezoid
 
 
 class Share(NamedTuple):
@@ -113,6 +113,51 @@ def test_schedules_start_peak_and_end_where_they_say() -> None:
     assert rate(0.1) == 0.4
     assert rate(0.55) == pytest.approx(0.2)
     assert rate(1) == pytest.approx(0)
+
+
+def test_the_linear_schedule_and_the_trapezoid_fall_where_they_say() -> None:
+    linear, trapezoid = warmup_linear(0.4, warmup=0.1), warmup_trapezoid(0.4, warmup=0.1)
+    assert (linear(0.1), linear(0.55), linear(1)) == (0.4, pytest.approx(0.2), 0)
+    assert (trapezoid(0.1), trapezoid(0.8), trapezoid(0.9), trapezoid(1)) == (0.4, 0.4, pytest.approx(0.2), 0)
+
+
+def learner_of(loss: torch.nn.Module, **settings: Any) -> TorchLearner:
+    optimizer = torch.optim.SGD(loss.parameters(), lr=1)
+    return TorchLearner(None, loss, [optimizer], constant(0.1), threads=1, seed=5, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("longest", "moved"), [(None, 0.6), (2.0, 0.2), (60.0, 0.6)])
+def test_a_gradient_that_is_too_long_is_scaled_to_the_length_given(longest: float | None, moved: float) -> None:
+    class Square(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, batch: Share) -> dict[str, torch.Tensor]:
+            return {"loss": self.x**2}
+
+    loss = Square()
+    metrics = learner_of(loss, gradient_norm=longest).update(Share(1, 0, 1))
+    assert loss.x.item() == pytest.approx(3 - moved)
+    assert metrics.get("gradient_norm") == (None if longest is None else 6)
+
+
+def test_what_a_step_draws_follows_from_the_seed_and_the_step_and_from_nothing_else() -> None:
+    class Drawing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = torch.nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, batch: Share) -> dict[str, torch.Tensor]:
+            return {"loss": self.x + torch.rand(())}
+
+    def drawn() -> list[float]:
+        learner = learner_of(Drawing())
+        torch.rand(3)
+        return [learner.update_at(Share(1, 0, 1), 0.0)["loss"] for _ in range(4)]
+
+    assert drawn() == drawn()
+    assert len(set(drawn())) == 4
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", ""])
