@@ -118,7 +118,7 @@ def test_schedules_start_peak_and_end_where_they_say() -> None:
 def test_the_linear_schedule_and_the_trapezoid_fall_where_they_say() -> None:
     linear, trapezoid = warmup_linear(0.4, warmup=0.1), warmup_trapezoid(0.4, warmup=0.1)
     assert (linear(0.1), linear(0.55), linear(1)) == (0.4, pytest.approx(0.2), 0)
-    assert (trapezoid(0.1), trapezoid(0.8), trapezoid(0.9), trapezoid(1)) == (0.4, 0.4, pytest.approx(0.2), 0)
+    assert (trapezoid(0.1), trapezoid(0.8), trapezoid(0.9), trapezoid(1)) == pytest.approx((0.4, 0.4, 0.2, 0))
 
 
 def learner_of(loss: torch.nn.Module, **settings: Any) -> TorchLearner:
