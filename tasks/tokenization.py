@@ -18,7 +18,7 @@ from tasks import runtime
 from tasks.runtime import OnMetrics
 
 TOKENIZER_VERSION = 1
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2  # 2: labels too
 SEQUENCES_VERSION = 1
 MOST_ENTITIES = 20_000_000
 

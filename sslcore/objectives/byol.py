@@ -20,7 +20,7 @@ from sslcore.objectives.text_views import Views
 if TYPE_CHECKING:
     import torch
 
-    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.models.encoder import Encoder
 
 
 class BYOL(ComparedTexts):
@@ -36,7 +36,7 @@ class BYOL(ComparedTexts):
     def two_views(self) -> Views:
         return self.views
 
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._byol import BootstrappedLatent
 
-        return BootstrappedLatent(network, generator, momentum=self.momentum, chunk=self.chunk)
+        return BootstrappedLatent(encoder.network, generator, momentum=self.momentum, chunk=self.chunk)

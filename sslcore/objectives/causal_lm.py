@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
     from sslcore.tokenization.encoding import EncodedCorpus
     from sslcore.tokenization.tokenizer import Tokenizer
-    from sslcore.training.learner import TorchLearner
 
 
 class CausalLM(TransformerObjective):
@@ -71,10 +70,10 @@ class CausalLM(TransformerObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "CausalBatches":
         return CausalBatches(self, corpus, seed)
 
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._causal_lm import NextTokens
 
-        return self.torch_learner(encoder, NextTokens(encoder.network), generator, device, workers)
+        return NextTokens(encoder.network)
 
 
 class CausalBatches:

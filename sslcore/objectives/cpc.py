@@ -25,7 +25,7 @@ from sslcore.training.pieces import cut_documents
 if TYPE_CHECKING:
     import torch
 
-    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
 
 
@@ -75,10 +75,10 @@ class CPC(ComparedTexts):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "RunBatches":  # type: ignore[override]
         return RunBatches(self, corpus, seed)
 
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._cpc import ComingSentences
 
-        return ComingSentences(network, generator, ahead=self.ahead, chunk=self.chunk)
+        return ComingSentences(encoder.network, generator, ahead=self.ahead, chunk=self.chunk)
 
 
 class RunBatches:

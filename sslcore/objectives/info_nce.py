@@ -18,7 +18,7 @@ from sslcore.objectives.sentence_objective import ComparedTexts
 if TYPE_CHECKING:
     import torch
 
-    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.models.encoder import Encoder
 
 
 class InfoNCE(ComparedTexts):
@@ -33,7 +33,7 @@ class InfoNCE(ComparedTexts):
     def two_views(self) -> Literal["spans"]:
         return "spans"
 
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._info_nce import AdjacentSpans
 
-        return AdjacentSpans(network, temperature=self.temperature, chunk=self.chunk)
+        return AdjacentSpans(encoder.network, temperature=self.temperature, chunk=self.chunk)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.objectives.replaced_tokens import ReplacedTokens
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import TorchLearner
 
 MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stays
 SPAN_LENGTHS = np.arange(1, 11)  # in words; geometric with 0.2 up to 10, as SpanBERT's: 3.8 on average
@@ -76,10 +75,10 @@ class MaskedLM(TransformerObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "MaskedBatches":
         return MaskedBatches(self, corpus, seed)
 
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._masked_lm import MaskedTokens
 
-        return self.torch_learner(encoder, MaskedTokens(encoder.network, generator), generator, device, workers)
+        return MaskedTokens(encoder.network, generator)
 
 
 class MaskedBatches:

@@ -20,7 +20,7 @@ from sslcore.objectives.text_views import Views
 if TYPE_CHECKING:
     import torch
 
-    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.models.encoder import Encoder
 
 
 class MoCo(ComparedTexts):
@@ -44,9 +44,9 @@ class MoCo(ComparedTexts):
     def two_views(self) -> Views:
         return self.views
 
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._moco import MomentumContrast
 
         return MomentumContrast(
-            network, temperature=self.temperature, queue=self.queue, momentum=self.momentum, chunk=self.chunk
+            encoder.network, temperature=self.temperature, queue=self.queue, momentum=self.momentum, chunk=self.chunk
         )

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import TorchLearner
 
 SHORTEST = 4  # tokens of one sentence that still make two segments
 FRAME = 3  # tokens around a and b
@@ -89,11 +88,10 @@ class PairObjective(TransformerObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "PairBatches":
         return PairBatches(self, corpus, seed)
 
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._pair_objective import OrderedPairs
 
-        loss = OrderedPairs(encoder.network, generator, restores=self.masked_share > 0)
-        return self.torch_learner(encoder, loss, generator, device, workers)
+        return OrderedPairs(encoder.network, generator, restores=self.masked_share > 0)
 
 
 class Segments:

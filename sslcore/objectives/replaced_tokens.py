@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import TorchLearner
 
 
 class ReplacedTexts(NamedTuple):
@@ -77,17 +76,16 @@ class ReplacedTokens(TransformerObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "ReplacedBatches":
         return ReplacedBatches(self, corpus, seed)
 
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._replaced_tokens import ReplacedTokenDetection
 
-        loss = ReplacedTokenDetection(
+        return ReplacedTokenDetection(
             encoder.network,
             generator,
             width=self.generator_width,
             detection_weight=self.detection_weight,
             mask_id=encoder.tokenizer.mask_id,
         )
-        return self.torch_learner(encoder, loss, generator, device, workers)
 
 
 class ReplacedBatches:

@@ -15,12 +15,7 @@ from sslcore.objectives.text_views import TextOrder, Texts, ViewBatches, Views, 
 from sslcore.objectives.transformer_objective import TransformerObjective
 
 if TYPE_CHECKING:
-    import torch
-
-    from sslcore.models.encoder import Encoder
-    from sslcore.models.transformer import TransformerEncoder
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import TorchLearner
 
 FEW_TEXTS = 100_000  # SimCSE trains on a million sentences, from BERT
 
@@ -88,10 +83,3 @@ class ComparedTexts(SentenceObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> ViewBatches:
         texts = self.texts(corpus)
         return ViewBatches(corpus, texts, self.two_views, self.maximum_tokens - 2, self.order(texts, seed), seed)
-
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
-        """The module whose forward(batch) gives the loss."""
-        raise NotImplementedError
-
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
-        return self.torch_learner(encoder, self.loss(encoder.network, generator), generator, device, workers)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import TorchLearner
 
 MEAN_SPAN = 3.0  # BART's
 
@@ -72,11 +71,10 @@ class SequenceDenoising(TransformerObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "CorruptedBatches":
         return CorruptedBatches(self, corpus, seed)
 
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._sequence_denoising import SaidAgain
 
-        loss = SaidAgain(encoder.network, generator, layers=self.decoder_layers or self.shape.layers)
-        return self.torch_learner(encoder, loss, generator, device, workers)
+        return SaidAgain(encoder.network, generator, layers=self.decoder_layers or self.shape.layers)
 
 
 class CorruptedBatches:

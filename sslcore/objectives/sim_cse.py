@@ -17,7 +17,7 @@ from sslcore.objectives.sentence_objective import ComparedTexts
 if TYPE_CHECKING:
     import torch
 
-    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.models.encoder import Encoder
 
 
 class SimCSE(ComparedTexts):
@@ -36,7 +36,7 @@ class SimCSE(ComparedTexts):
     def two_views(self) -> Literal["dropout"]:
         return "dropout"
 
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._sim_cse import SameSentence
 
-        return SameSentence(network, generator, temperature=self.temperature, head=self.head, chunk=self.chunk)
+        return SameSentence(encoder.network, generator, temperature=self.temperature, head=self.head, chunk=self.chunk)

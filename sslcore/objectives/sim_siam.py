@@ -18,7 +18,7 @@ from sslcore.objectives.text_views import Views
 if TYPE_CHECKING:
     import torch
 
-    from sslcore.models.transformer import TransformerEncoder
+    from sslcore.models.encoder import Encoder
 
 
 class SimSiam(ComparedTexts):
@@ -33,7 +33,7 @@ class SimSiam(ComparedTexts):
     def two_views(self) -> Views:
         return self.views
 
-    def loss(self, network: "TransformerEncoder", generator: "torch.Generator") -> "torch.nn.Module":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._sim_siam import SimpleSiamese
 
-        return SimpleSiamese(network, generator, chunk=self.chunk)
+        return SimpleSiamese(encoder.network, generator, chunk=self.chunk)

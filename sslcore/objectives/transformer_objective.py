@@ -155,17 +155,19 @@ class TransformerObjective(BaseModel):
             )
         encoder.network.load_state_dict(earlier.network.state_dict())
 
-    def torch_learner(
-        self, encoder: "Encoder", loss: "torch.nn.Module", generator: "torch.Generator", device: str, workers: int
-    ) -> "TorchLearner":
-        """AdamW on the module, decaying matrices alone, with this objective's schedule and precision."""
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
+        """A module of the network and of what only training needs: forward(batch) gives `loss` and metrics."""
+        raise NotImplementedError
+
+    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+        """AdamW, decaying matrices alone, with this objective's schedule and precision."""
         import torch
 
         from sslcore.randomness import drawn_seed
         from sslcore.training.learner import TorchLearner
         from sslcore.training.schedules import SCHEDULES
 
-        loss.to(device)
+        loss = self.loss(encoder, generator).to(device)
         decayed = [p for p in loss.parameters() if p.ndim > 1]
         plain = [p for p in loss.parameters() if p.ndim <= 1]
         optimizer = torch.optim.AdamW(

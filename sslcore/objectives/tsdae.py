@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import TorchLearner
 
 
 class DamagedTexts(NamedTuple):
@@ -75,11 +74,10 @@ class TSDAE(SentenceObjective):
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "DamagedBatches":
         return DamagedBatches(self, corpus, seed)
 
-    def learner(self, encoder: "Encoder", generator: "torch.Generator", *, device: str, workers: int) -> "TorchLearner":
+    def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._tsdae import RestoredSentences
 
-        loss = RestoredSentences(encoder.network, generator, tied=self.decoder == "tied")
-        return self.torch_learner(encoder, loss, generator, device, workers)
+        return RestoredSentences(encoder.network, generator, tied=self.decoder == "tied")
 
 
 class DamagedBatches:

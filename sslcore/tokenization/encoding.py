@@ -3,14 +3,15 @@
     ids.bin                int32, little-endian, every token of every document in order
     sentence_offsets.bin   int64: sentence s is ids[offsets[s]:offsets[s + 1]]
     document_offsets.bin   int64: document d is ids[offsets[d]:offsets[d + 1]]; every document begins a sentence
-    encoded.json           the counts and the split
+    labels.bin             int32, of a labelled corpus: the number of each document's label, -1 without one
+    encoded.json           the counts, the split and the names of the labels
     tokenizer files        as `Tokenizer.save` writes them, so that the folder stands alone
 
 Reading costs nothing at the start and 4 bytes a token of page cache; writing holds one batch in memory.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,18 +33,27 @@ if TYPE_CHECKING:
 
 ID = np.dtype("<i4")
 OFFSET = np.dtype("<i8")
+NO_LABEL = -1
 
 
 class EncodedCorpus:
     """Token ids with sentence and document bounds, in memory or mapped from a folder."""
 
     def __init__(
-        self, ids: np.ndarray, sentence_offsets: np.ndarray, document_offsets: np.ndarray, tokenizer: Tokenizer
+        self,
+        ids: np.ndarray,
+        sentence_offsets: np.ndarray,
+        document_offsets: np.ndarray,
+        tokenizer: Tokenizer,
+        labels: np.ndarray | None = None,
+        label_names: Sequence[str] = (),
     ) -> None:
         self.ids = ids  # int32[tokens]
         self.sentence_offsets = sentence_offsets  # int64[sentences + 1]
         self.document_offsets = document_offsets  # int64[documents + 1]
         self.tokenizer = tokenizer
+        self.labels = labels if labels is not None else np.full(self.documents, NO_LABEL, np.int32)  # int32[documents]
+        self.label_names = tuple(label_names)  # by number; none of an unlabelled corpus
 
     @property
     def tokens(self) -> int:
@@ -180,6 +190,8 @@ class EncodedCorpus:
             _map(folder / "sentence_offsets.bin", OFFSET, said["sentences"] + 1),
             _map(folder / "document_offsets.bin", OFFSET, said["documents"] + 1),
             tokenizer,
+            _map(folder / "labels.bin", ID, said["documents"]) if said.get("label_names") else None,
+            said.get("label_names", ()),
         )
 
 
@@ -195,6 +207,8 @@ def encode_corpus(
     corpus: "Corpus", tokenizer: Tokenizer, folder: Path, *, split: str = "train", progress: Progress = silent
 ) -> dict[str, Any]:
     """Write a split of the corpus as ids into `folder`; returns documents, sentences, tokens, unknown_rate.
+
+    Labels are written beside them, if the corpus has any.
 
     A document's ids are exactly `tokenizer.encode(text)`; a token belongs to the sentence in which it ends.
     Raises UserError when the split is empty.
@@ -218,8 +232,20 @@ def encode_corpus(
         "tokens": writer.tokens,
         "unknown_rate": round(unknown / max(writer.tokens, 1), 6),
     }
-    (folder / "encoded.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    said = {**summary, "label_names": _write_labels(corpus, split, folder)} if corpus.labels else summary
+    (folder / "encoded.json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return summary
+
+
+def _write_labels(corpus: "Corpus", split: str, folder: Path) -> list[str]:
+    names = corpus.labels
+    number = {name: n for n, name in enumerate(names)}
+    with (folder / "labels.bin").open("wb") as file:
+        for batch in corpus.batches(split, ["label"]):
+            file.write(
+                np.array([number.get(name, NO_LABEL) for name in batch.column("label").to_pylist()], ID).tobytes()
+            )
+    return names
 
 
 def _encode_batch(batch: "pa.RecordBatch", tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -147,8 +147,14 @@ def test_matrices_decay_and_norms_and_biases_do_not(corpus: EncodedCorpus) -> No
         def forward(self, batch: MaskedTexts) -> dict[str, torch.Tensor]:
             return {"loss": sum(p.sum() * 0 for p in self.network.parameters())}  # type: ignore[dict-item]
 
+    class NoGradient(MaskedLM):
+        def loss(self, *_: object) -> torch.nn.Module:
+            return Nothing()
+
     encoder = Encoder(corpus.tokenizer, network, {}, 0)
-    learner = objective.torch_learner(encoder, Nothing(), torch_generator(0), "cpu", 1)
+    learner = NoGradient.model_validate(objective.model_dump()).learner(
+        encoder, torch_generator(0), device="cpu", workers=1
+    )
     learner.update_at(objective.batches(corpus, 0)[0], 0.1)
     moved = {name for name, parameter in network.named_parameters() if (parameter != 1).any()}
     assert moved == {name for name, parameter in network.named_parameters() if parameter.ndim > 1}

@@ -179,3 +179,32 @@ def test_many_token_lists_agree_with_a_dictionary(monkeypatch: pytest.MonkeyPatc
 def test_wrong_token_lists_are_named(lists: list[list[str]], message: str) -> None:
     with pytest.raises(UserError, match=message):
         EncodedCorpus.from_token_lists(lists)
+
+
+def test_labels_stand_beside_the_documents_of_a_labelled_corpus(corpus: Corpus, tmp_path: Path) -> None:
+    folder, encoded_folder, plain_folder = (tmp_path / name for name in ("labelled", "encoded", "plain"))
+    for made in (folder, encoded_folder, plain_folder):
+        made.mkdir()
+    texts = [("the cat", "pets"), ("the rain", None), ("the sun", "weather"), ("the dog", "pets")] * 10
+    rows = [
+        {
+            "document_id": str(n),
+            "text": text,
+            "sentences": [{"start": 0, "end": len(text)}],
+            "language": "en",
+            "label": label,
+        }
+        for n, (text, label) in enumerate(texts)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, contracts.LABELLED_DOCUMENTS), folder / "train-00000.parquet")
+    opened = Corpus.open(folder)
+    encode_corpus(opened, fit_tokenizer(Words(minimum_count=1), opened.texts("train")), encoded_folder)
+    encoded = EncodedCorpus.open(encoded_folder)
+    assert encoded.label_names == ("pets", "weather")
+    assert encoded.labels[:4].tolist() == [0, -1, 1, 0]
+    assert encoded.documents == len(encoded.labels)
+
+    encode_corpus(corpus, fit_tokenizer(Words(minimum_count=1), corpus.texts("train")), plain_folder)
+    plain = EncodedCorpus.open(plain_folder)
+    assert plain.label_names == ()
+    assert set(plain.labels.tolist()) == {-1}
