@@ -8,11 +8,11 @@ pairs (s, s), DenoisingAutoEncoderLoss on texts without 60 % of their words. Wei
 dropout (its CPU kernel knows none), states have 0.1; float32. A time is that of a whole `pretrain` on encoded
 sentences, and of `trainer.train()` on texts that it tokenises, model and trainer being there. CPU seconds are of all
 threads and steadier than the clock on a shared machine. Tokens
-are those of the sentences, without frames or padding. Peak memory is by how much a fresh process grows while it trains.
+are those of the sentences, without frames or padding. Memory is by how much a fresh process grows at most, from when
+the libraries of both and the sentences are there to when a model has been made and trained.
 """
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
@@ -119,12 +119,19 @@ def theirs(kind: str, setting: Setting) -> Prepare:
 CONTENDERS = {"sslcore": ours, "sentence-transformers": theirs}
 
 
+def of_process(field: str) -> int:
+    """Bytes, of a line of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
 def memory(name: str, kind: str, setting: Setting) -> float:
-    """MB by which this process grows to its highest while it trains."""
-    train = CONTENDERS[name](kind, setting)()
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    train()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6
+    """MB by which this process grows to its highest. getrusage would tell the highest of the process before it too."""
+    prepare = {contender: make(kind, setting) for contender, make in CONTENDERS.items()}[name]
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = of_process("VmRSS")
+    prepare()()
+    return (of_process("VmHWM") - before) / 1e6
 
 
 def main() -> None:

@@ -5,7 +5,8 @@
 FILE is JSON lines with a field `text`, plain or .zst: its paragraphs are the texts, of whatever length they have, as
 with run_mlm's --line_by_line. Both train the same BERT from scratch with the same tokenizer, precision, length limit
 and optimiser, in the same process, in turns; the trainer's batches hold as many real tokens as ours on average. Padding
-does not count as tokens. The peak is by how much the process grows in a run of its own (--memory).
+does not count as tokens. Memory is by how much a fresh process grows at most (--memory), from when the libraries of
+both and the texts are there to when a model has been made and trained.
 """
 
 import argparse
@@ -24,6 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import (
+    BertForMaskedLM,
+    DataCollatorForLanguageModeling,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
 
 import sslcore
 from sslcore.objectives.masked_lm import MaskedLM
@@ -59,14 +67,6 @@ def ours(objective: MaskedLM, corpus: EncodedCorpus) -> int:
 
 
 def theirs(objective: MaskedLM, corpus: EncodedCorpus, folder: str) -> int:
-    from transformers import (
-        BertForMaskedLM,
-        DataCollatorForLanguageModeling,
-        PreTrainedTokenizerFast,
-        Trainer,
-        TrainingArguments,
-    )
-
     names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=corpus.tokenizer.huggingface(), **names)
     limit = objective.maximum_tokens - 2

@@ -138,7 +138,12 @@ def _check(source: str, text: str = "", label: str = "", sequences: str = "", co
     elif runtime.named(source) is None:
         readable_files(FilesSource(paths=(source,), text=text, label=label))
     if continuing:
-        runtime.current().store.resolve(continuing)
+        from sslcore.huggingface import folder_of, is_checkpoint
+
+        if is_checkpoint(continuing):
+            folder_of(continuing)
+        else:
+            runtime.current().store.resolve(continuing)
 
 
 def _step(flow_name: str, parameters: dict[str, Any], as_json: bool) -> None:
@@ -199,8 +204,16 @@ def pretrain(
         str, typer.Option(help="Column of lists in a Parquet file or folder: train on its entities, without text.")
     ] = "",
     continuing: Annotated[
-        str, typer.Option(help="Key of an encoder to go on from with this text; new words join its vocabulary.")
+        str, typer.Option(help="Go on from an encoder's key, or from a Hugging Face folder or hub name.")
     ] = "",
+    text: Text = "",
+    label: Label = "",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Keep the encoder that a linear probe on the labels finds best; stop there.")
+    ] = False,
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="An error, not a warning, when the vectors become the same.")
+    ] = False,
     settings: Set = NO_SETTINGS,
     store: Store = STORE,
     as_json: Json = False,
@@ -208,11 +221,14 @@ def pretrain(
     """Train an encoder by one self-supervised objective."""
     from flows.job import parsed
     from sslcore.objectives.registry import Objective
+    from sslcore.training.probing import Probing
 
     spec = parsed(Objective, {"kind": objective}, tuple(settings), "pretrain")
-    parameters = {"corpus": corpus, "objective": spec, "seed": seed, "sequences": sequences, "continuing": continuing}
+    stopping = {"probe": Probing() if probe else None, "stop_on_collapse": stop_on_collapse}
+    source = {"corpus": corpus, "text": text, "label": label, "sequences": sequences, "continuing": continuing}
+    parameters = {**source, "objective": spec, "seed": seed, **stopping}
     with _here(store):
-        _check(corpus, sequences=sequences, continuing=continuing)
+        _check(corpus, text, label, sequences=sequences, continuing=continuing)
         _step("pretraining", parameters, as_json)
 
 

@@ -14,6 +14,7 @@ from sslcore.finetuning.classification import FineTuning
 from sslcore.objectives.registry import DEFAULT_OBJECTIVES, Objective
 from sslcore.tokenization.registry import Tokenization
 from sslcore.tokenization.words import Words
+from sslcore.training.probing import Probing
 
 
 class Registration(BaseModel):
@@ -41,6 +42,19 @@ class Job(BaseModel):
     tokenization: Tokenization = Field(Words(), description="How text becomes ids.")
     objectives: tuple[Objective, ...] = Field(
         DEFAULT_OBJECTIVES, min_length=1, description="One encoder is pretrained by each."
+    )
+    continuing: str = Field(
+        "",
+        description="Encoder that the objectives go on from: its key, or a Hugging Face folder or hub name. Its "
+        "tokenizer is then the corpus's, and it is measured too, as it was.",
+    )
+    probe: Probing | None = Field(
+        None,
+        description="Of each pretraining, keep the encoder that a linear probe on the training split's labels finds "
+        "best, and stop when it finds no better one; empty: train to the end.",
+    )
+    stop_on_collapse: bool = Field(
+        False, description="End with an error when the vectors of texts become nearly the same, instead of a warning."
     )
     evaluation: Evaluation = Field(Evaluation(), description="How it is measured whether pretraining was worth it.")
     finetuning: FineTuning = Field(FineTuning(), description="How the classifier is trained.")
@@ -110,7 +124,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
         if isinstance(here, list) and part.isdigit() and int(part) < len(here):
             here = here[int(part)]
         elif isinstance(here, dict):
-            here = here.setdefault(part, {})
+            here[part] = {} if here.get(part) is None else here[part]  # None: what is left out, and may be given
+            here = here[part]
     value = yaml.safe_load(text)
     if isinstance(here, list) and last.isdigit() and int(last) < len(here):
         here[int(last)] = value

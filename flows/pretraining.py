@@ -8,8 +8,9 @@ from prefect import Flow, flow
 from pydantic import BaseModel, Field
 
 from sslcore.artifacts import Ref
-from sslcore.objectives.registry import AnyObjective, Objective, objective_kinds, parse_objective
+from sslcore.objectives.registry import Objective, objective_kinds, parse_objective
 from sslcore.objectives.skip_gram import SkipGram
+from sslcore.training.probing import Probing
 from tasks import inputs
 from tasks.flow_runs import HOOKS, open_flow_run
 from tasks.pretraining import pretrain
@@ -22,8 +23,12 @@ def pretraining(
     corpus: str,
     objective: Objective = SkipGram(),
     seed: Annotated[int, Field(ge=0)] = 0,
+    text: str = "",
+    label: str = "",
     sequences: str = "",
     continuing: str = "",
+    probe: Probing | None = None,
+    stop_on_collapse: bool = False,
 ) -> Ref:
     """Train an encoder by one self-supervised objective.
 
@@ -31,11 +36,33 @@ def pretraining(
         corpus: Key of a corpus or an encoded corpus in the store, or a path of text.
         objective: The pretext task.
         seed: The one seed every other is derived from.
+        text: For a path: the column of the text; empty to find it.
+        label: For a path: the column of the label, which a probe and a few objectives use; empty for none.
         sequences: Column of lists (products of a basket, pages of a visit) in a Parquet file or folder given as corpus:
             its entities are trained on as they are, without text.
-        continuing: Key of an encoder from which training goes on with this text; new words join its vocabulary.
+        continuing: What training goes on from with this text: the key of an encoder (new words join the vocabulary of
+            word vectors), or a public checkpoint: a folder, or a name on the Hugging Face hub.
+        probe: Keep the encoder that a linear probe on the corpus's labels finds best, and stop when it finds no better
+            one; empty to train to the end.
+        stop_on_collapse: End with an error when the vectors of texts become nearly the same, instead of a warning.
     """
-    return _pretrained(corpus, objective, seed, sequences, continuing)
+    open_flow_run(
+        DEFAULT_EXPERIMENT,
+        {
+            "corpus": corpus,
+            "seed": seed,
+            "sequences": sequences,
+            "continuing": continuing,
+            "probe": probe.model_dump(mode="json") if probe else None,
+            **objective.model_dump(mode="json"),
+        },
+    )
+    earlier = inputs.encoder(continuing) if continuing else None
+    if sequences:
+        encoded = encode_sequences(corpus, sequences, earlier)
+    else:
+        encoded = inputs.encoded_corpus(corpus, text, label, spec=objective.tokenization, earlier=earlier)
+    return pretrain(objective, encoded, seed, earlier, probe=probe, stop_on_collapse=stop_on_collapse)
 
 
 def __getattr__(name: str) -> "Flow[..., Ref]":
@@ -52,8 +79,9 @@ def flow_of(kind: str) -> "Flow[..., Ref]":
     assert issubclass(model, BaseModel)
     fields = {name: field for name, field in model.model_fields.items() if name != "kind"}
 
-    def pretraining_by(corpus: str, seed: int = 0, sequences: str = "", continuing: str = "", **settings: Any) -> Ref:
-        return _pretrained(corpus, parse_objective({"kind": kind, **settings}), seed, sequences, continuing)
+    def pretraining_by(corpus: str, **given: Any) -> Ref:
+        own = {name: given.pop(name) for name in fields if name in given}
+        return pretraining.fn(corpus, parse_objective({"kind": kind, **own}), **given)
 
     shared = inspect.signature(pretraining.fn).parameters
     own = [
@@ -75,13 +103,3 @@ def flow_of(kind: str) -> "Flow[..., Ref]":
     pretraining_by.__doc__ = "\n".join([inspect.getdoc(model) or "", "", "Args:", *explained, *arguments])
     pretraining_by.__name__ = kind
     return flow(name=f"pretraining-{kind.replace('_', '-')}", **HOOKS)(pretraining_by)
-
-
-def _pretrained(corpus: str, objective: AnyObjective, seed: int, sequences: str, continuing: str) -> Ref:
-    asked = {"corpus": corpus, "seed": seed, "sequences": sequences, "continuing": continuing}
-    open_flow_run(DEFAULT_EXPERIMENT, {**asked, **objective.model_dump(mode="json")})
-    earlier = inputs.encoder(continuing) if continuing else None
-    encoded = (
-        encode_sequences(corpus, sequences, earlier) if sequences else inputs.encoded_corpus(corpus, growing=earlier)
-    )
-    return pretrain(objective, encoded, seed, earlier)

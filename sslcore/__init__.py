@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from sslcore.objectives.byol import BYOL
     from sslcore.objectives.causal_lm import CausalLM
     from sslcore.objectives.cbow import CBOW
+    from sslcore.objectives.combined import Combined
     from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
     from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
     from sslcore.objectives.cpc import CPC
     from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
     from sslcore.objectives.fast_text import FastText
     from sslcore.objectives.info_nce import InfoNCE
+    from sslcore.objectives.label_augmentation import LabelAugmentation
     from sslcore.objectives.masked_lm import MaskedLM
     from sslcore.objectives.moco import MoCo
     from sslcore.objectives.next_sentence import NextSentence
     from sslcore.objectives.replaced_tokens import ReplacedTokens
+    from sslcore.objectives.s4l import S4L
     from sslcore.objectives.sentence_order import SentenceOrder
     from sslcore.objectives.sequence_denoising import SequenceDenoising
     from sslcore.objectives.sim_cse import SimCSE
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from sslcore.serving.loading import load
     from sslcore.tokenization.encoding import EncodedCorpus
     from sslcore.training.pretraining import pretrain
+    from sslcore.training.probing import Probing
 
 _HOMES = {
     "Autoencoder": "sslcore.objectives.autoencoder",
@@ -47,6 +51,7 @@ _HOMES = {
     "CBOW": "sslcore.objectives.cbow",
     "CPC": "sslcore.objectives.cpc",
     "CausalLM": "sslcore.objectives.causal_lm",
+    "Combined": "sslcore.objectives.combined",
     "ContractiveAutoencoder": "sslcore.objectives.contractive_autoencoder",
     "ConvolutionalAutoencoder": "sslcore.objectives.convolutional_autoencoder",
     "DenoisingAutoencoder": "sslcore.objectives.denoising_autoencoder",
@@ -54,10 +59,13 @@ _HOMES = {
     "Encoder": "sslcore.models.encoder",
     "FastText": "sslcore.objectives.fast_text",
     "InfoNCE": "sslcore.objectives.info_nce",
+    "LabelAugmentation": "sslcore.objectives.label_augmentation",
     "MaskedLM": "sslcore.objectives.masked_lm",
     "MoCo": "sslcore.objectives.moco",
     "NextSentence": "sslcore.objectives.next_sentence",
+    "Probing": "sslcore.training.probing",
     "ReplacedTokens": "sslcore.objectives.replaced_tokens",
+    "S4L": "sslcore.objectives.s4l",
     "SentenceOrder": "sslcore.objectives.sentence_order",
     "SequenceDenoising": "sslcore.objectives.sequence_denoising",
     "SimCSE": "sslcore.objectives.sim_cse",
@@ -75,9 +83,11 @@ __all__ = [
     "BYOL",
     "CBOW",
     "CPC",
+    "S4L",
     "TSDAE",
     "Autoencoder",
     "CausalLM",
+    "Combined",
     "ContractiveAutoencoder",
     "ConvolutionalAutoencoder",
     "DenoisingAutoencoder",
@@ -85,9 +95,11 @@ __all__ = [
     "Encoder",
     "FastText",
     "InfoNCE",
+    "LabelAugmentation",
     "MaskedLM",
     "MoCo",
     "NextSentence",
+    "Probing",
     "ReplacedTokens",
     "SentenceOrder",
     "SequenceDenoising",

@@ -25,6 +25,7 @@ def evaluate(config: Evaluation, corpus: Ref, encoders: Mapping[str, Ref], seed:
         from sslcore.corpus.shards import Corpus
         from sslcore.evaluation import write_evaluation_report
         from sslcore.models.encoder import Encoder
+        from sslcore.training.probing import read_probes
 
         here = runtime.current()
         seconds = {name: here.store.manifest(ref).summary["seconds"] for name, ref in encoders.items()}
@@ -35,6 +36,7 @@ def evaluate(config: Evaluation, corpus: Ref, encoders: Mapping[str, Ref], seed:
                 {name: Encoder.load(here.store.path(ref)) for name, ref in encoders.items()},
                 folder,
                 pretraining_seconds=seconds,
+                probes={name: read_probes(here.store.path(ref)) for name, ref in encoders.items()},
                 seed=seed,
                 device=device,
                 workers=here.workers,

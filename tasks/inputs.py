@@ -7,9 +7,12 @@ from sslcore.artifacts import Ref
 from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import FilesSource
 from sslcore.errors import UserError
-from sslcore.objectives.registry import DEFAULT_OBJECTIVES
+from sslcore.huggingface import is_checkpoint
+from sslcore.objectives.registry import DEFAULT_OBJECTIVES, objective_kinds
+from sslcore.tokenization.registry import Tokenization
 from sslcore.tokenization.words import Words
 from tasks import runtime
+from tasks.checkpoint import take_up
 from tasks.ingestion import ingest
 from tasks.pretraining import pretrain
 from tasks.tokenization import encode, tokenize
@@ -23,21 +26,34 @@ def corpus(source: str, text: str = "", label: str = "") -> Ref:
     return _of_kind(found, "corpus")
 
 
-def encoded_corpus(source: str, text: str = "", label: str = "", growing: Ref | None = None) -> Ref:
-    """The encoded corpus of that key, or made from the corpus of that key or path.
-
-    With a `growing` encoder it is in that one's vocabulary and the new words.
-    """
+def encoded_corpus(
+    source: str, text: str = "", label: str = "", spec: Tokenization = Words(), earlier: Ref | None = None
+) -> Ref:
+    """The encoded corpus of that key, or made from the corpus of that key or path, for the `earlier` encoder if any."""
     found = runtime.named(source)
     if found is not None and found.kind == "encoded_corpus":
         return found
-    made_from = corpus(source, text, label)
-    return encode(made_from, tokenize(Words(), made_from, growing))
+    return encoded(spec, corpus(source, text, label), earlier)
 
 
-def encoder(key: str) -> Ref:
-    """The encoder of that key."""
-    return _of_kind(runtime.current().store.resolve(key), "encoder")
+def encoded(spec: Tokenization, made_from: Ref, earlier: Ref | None = None) -> Ref:
+    """The corpus in ids; those of the `earlier` encoder that training goes on from, with new words where it learns any.
+
+    Word vectors of new words can be added to those there are; a transformer has its vocabulary for good.
+    """
+    if earlier is None:
+        return encode(made_from, tokenize(spec, made_from))
+    trained_by = objective_kinds().get(str(runtime.current().store.manifest(earlier).spec["kind"]))
+    if trained_by is None or not trained_by.vocabulary_grows:
+        return encode(made_from, earlier)
+    return encode(made_from, tokenize(spec, made_from, earlier))
+
+
+def encoder(source: str) -> Ref:
+    """The encoder of that key, or of that public checkpoint: a folder, or a name on the Hugging Face hub."""
+    if is_checkpoint(source):
+        return take_up(source)
+    return _of_kind(runtime.current().store.resolve(source), "encoder")
 
 
 def encoders(source: str, text: str, label: str, seed: int) -> tuple[Ref, dict[str, Ref]]:

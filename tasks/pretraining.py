@@ -11,6 +11,7 @@ from sslcore.artifacts import Ref
 from sslcore.evaluation.figures import curve_figures
 from sslcore.objectives.registry import Objective
 from sslcore.progress import Progress
+from sslcore.training.probing import Probing
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
@@ -18,8 +19,19 @@ VERSION = 4  # 4: every batch follows from the seed and its number alone
 
 
 @task(name="pretrain", task_run_name="pretrain {objective.kind}", cache_policy=NO_CACHE)
-def pretrain(objective: Objective, encoded: Ref, seed: int, continuing: Ref | None = None) -> Ref:
-    """Train an encoder, its metrics in MLflow as they come; from where another one ended, if that is given."""
+def pretrain(
+    objective: Objective,
+    encoded: Ref,
+    seed: int,
+    continuing: Ref | None = None,
+    *,
+    probe: Probing | None = None,
+    stop_on_collapse: bool = False,
+) -> Ref:
+    """Train an encoder, its metrics in MLflow as they come; from where another one ended, if that is given.
+
+    A `probe` is part of what is asked for; `stop_on_collapse` is not: it only decides whether there is an encoder.
+    """
 
     def write(folder: Path, progress: Progress, on_metrics: OnMetrics) -> Mapping[str, Any]:
         from sslcore.models.encoder import Encoder
@@ -38,13 +50,16 @@ def pretrain(objective: Objective, encoded: Ref, seed: int, continuing: Ref | No
                 progress=progress,
                 on_metrics=on_metrics,
                 continuing=Encoder.load(here.store.path(continuing)) if continuing else None,
+                probe=probe,
+                stop_on_collapse=stop_on_collapse,
             )
 
+    asked = {**objective.model_dump(mode="json"), "seed": seed}
     return runtime.build(
         f"pretrain {objective.kind}",
         "encoder",
         VERSION,
-        {**objective.model_dump(mode="json"), "seed": seed},
+        {**asked, "probe": probe.model_dump(mode="json")} if probe else asked,
         {"encoded_corpus": encoded, "continuing": continuing} if continuing else {"encoded_corpus": encoded},
         write,
         figures=curve_figures,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sslcore.evaluation.material import Material
     from sslcore.evaluation.report import Confusion
     from sslcore.models.encoder import Encoder
+    from sslcore.training.probing import Probed
 
 
 def write_evaluation_report(
@@ -26,6 +27,7 @@ def write_evaluation_report(
     folder: Path,
     *,
     pretraining_seconds: Mapping[str, float],
+    probes: "Mapping[str, tuple[Probed, ...]] | None" = None,
     seed: int,
     device: str = "cpu",
     workers: int | None = None,
@@ -33,6 +35,7 @@ def write_evaluation_report(
 ) -> dict[str, Any]:
     """Measure `encoders` by name on `corpus`; write report.json and predictions.parquet into `folder` (empty, exists).
 
+    `probes` are those of encoders that were chosen by one (`read_probes`); the report shows them beside the loss.
     A corpus without labels gets words, geometry and neighbours, and the verdict "cannot tell". `workers` cells run side
     by side (default: one per core); how many, changes no number but the seconds. Returns the summary of the run.
     Raises UserError before any work for no encoder, or labels with fewer than two classes.
@@ -93,6 +96,7 @@ def write_evaluation_report(
         )
         notes += cell_notes(config, result, material)
         clock.lap("predictions and verdict")
+    notes += [NOTE_ON_PROBE.format(name) for name, found in (probes or {}).items() if found]
     report = EvaluationReport(
         labels=tuple(material.labels) if material else (),
         train_rows=len(material.train) if material else 0,
@@ -115,6 +119,7 @@ def write_evaluation_report(
         geometry=shapes,
         neighbours=near,
         pretraining_seconds=dict(pretraining_seconds),
+        probes={name: found for name, found in (probes or {}).items() if found},
         seconds=clock.laps,
         notes=tuple(notes),
     )
@@ -126,6 +131,12 @@ def write_evaluation_report(
 NO_LABELS = (
     "the corpus has no labels, so nothing can be learnt and scored downstream. Label a few hundred documents (a column "
     "of a csv or jsonl file, or one folder per class) and run again; word benchmarks and neighbours need no labels."
+)
+
+
+NOTE_ON_PROBE = (
+    "{} was chosen among its steps by a probe on labels of the training split (`probe`): with fewer labels than that "
+    "probe had, its scores are a little too good."
 )
 
 

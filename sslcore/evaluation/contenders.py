@@ -102,14 +102,16 @@ class Trained:
         self._config, self._device = config, device
 
     def run(self, train: np.ndarray, validation: np.ndarray, seed: int) -> Outcome:
-        encoder = self._encoder
+        encoder, config = self._encoder, self._config
         if self.method == "from_scratch":
+            rate = config.rate(encoder.network, pretrained=False)
             encoder = encoder.fresh(torch_generator(seed, "weights"))
+            config = config.model_copy(update={"learning_rate": rate})
         model = fine_tune(
             encoder,
             self._labelled(train),
             self._labelled(validation),
-            self._config,
+            config,
             labels=self._material.labels,
             seed=seed,
             device=self._device,

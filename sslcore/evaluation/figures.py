@@ -4,9 +4,11 @@ Colours are Okabe and Ito's, which people of every colour vision tell apart; a c
 its name stands at the end of its line rather than in a legend. No pyplot: nothing global changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sslcore.training.probing import ERROR, SCORE, Probed, best, rank_correlation, read_probes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +26,10 @@ def report_figures(folder: Path) -> Mapping[str, "Figure"]:
     from sslcore.evaluation.report import EvaluationReport
 
     report = EvaluationReport.load(folder)
+    figures = {"pretext_and_probe.png": probe_figure(report.probes)} if report.probes else {}
     if not report.table:
-        return {}
-    figures = {"label_efficiency.png": label_efficiency_figure(report)}
+        return figures
+    figures["label_efficiency.png"] = label_efficiency_figure(report)
     if report.confusion is not None:
         figures["confusion.png"] = confusion_figure(report)
     return figures
@@ -81,13 +84,16 @@ def label_efficiency_figure(report: "EvaluationReport") -> "Figure":
 
 
 def curve_figures(folder: Path) -> Mapping[str, "Figure"]:
-    """Every metric of an artefact's curve.parquet against the step, one panel each, as one plot by file name."""
+    """Every metric of an artefact's curve.parquet against the step, one panel each; and what a probe said, if any.
+
+    By file name.
+    """
     import pandas as pd
     from matplotlib.figure import Figure
 
     curve = pd.read_parquet(folder / "curve.parquet")
     metrics = [name for name in curve["metric"].unique() if curve.loc[curve["metric"] == name, "value"].nunique() > 1]
-    metrics = [name for name in metrics if name not in ("tokens", "done")] or ["loss"]
+    metrics = [name for name in metrics if name not in ("tokens", "done", SCORE, ERROR)] or ["loss"]
     figure = Figure(figsize=(8.0, 2.4 * len(metrics)), layout="constrained", dpi=120)
     for place, name in enumerate(metrics):
         axes = figure.add_subplot(len(metrics), 1, place + 1)
@@ -96,7 +102,38 @@ def curve_figures(folder: Path) -> Mapping[str, "Figure"]:
         axes.set_title(name.replace("_", " "), loc="left")
         _plain(axes)
     axes.set_xlabel("step")
-    return {"curve.png": figure}
+    probes = read_probes(folder)
+    return {"curve.png": figure, **({"pretext_and_probe.png": probe_figure({"": probes})} if probes else {})}
+
+
+def probe_figure(probes: Mapping[str, Sequence[Probed]]) -> "Figure":
+    """By encoder: pretext loss and probe over the steps, and the probe against the loss; the kept encoder is ringed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 3.6 * len(probes)), layout="constrained", dpi=120)
+    rows = figure.subplots(len(probes), 2, squeeze=False, width_ratios=(3, 2))
+    for (over_steps, against_loss), (name, found) in zip(rows, probes.items(), strict=True):
+        steps, losses = [p.step for p in found], [p.loss for p in found]
+        scores, errors = [p.score for p in found], [p.error for p in found]
+        chosen = best(found)
+        loss_axes = over_steps.twinx()
+        loss_axes.plot(steps, losses, color=BASELINE, linewidth=1.4, linestyle=":")
+        loss_axes.set_ylabel("pretext loss, dotted", color=BASELINE)
+        loss_axes.spines["top"].set_visible(False)
+        over_steps.set_xlabel("step")
+        against_loss.plot(losses, scores, color=COLOURS[0], linewidth=0.8, alpha=0.6)
+        against_loss.set_xlabel("pretext loss, falling")
+        against_loss.invert_xaxis()
+        for axes, x, at in ((over_steps, steps, chosen.step), (against_loss, losses, chosen.loss)):
+            axes.errorbar(x, scores, errors, color=COLOURS[0], marker="o", markersize=3.5, linewidth=0, elinewidth=0.8)
+            axes.plot(at, chosen.score, "o", markersize=11, markerfacecolor="none", color=COLOURS[1])
+            _plain(axes)
+        over_steps.plot(steps, scores, color=COLOURS[0], linewidth=1.6)
+        over_steps.set_ylabel("probe, macro-F1 ± standard error", color=COLOURS[0])
+        over_steps.set_title(f"{name}{': ' if name else ''}step {chosen.step:,} is kept", loc="left")
+        if (rho := rank_correlation(found)) is not None:
+            against_loss.set_title(f"Spearman's ρ {rho:.2f} over {len(found)} probes", loc="left")
+    return figure
 
 
 def confusion_figure(report: "EvaluationReport") -> "Figure":

@@ -12,6 +12,7 @@ from sslcore.evaluation.geometry import Geometry, Neighbours
 from sslcore.evaluation.label_efficiency import Cell, Score
 from sslcore.evaluation.verdict import Verdict, number
 from sslcore.evaluation.word_benchmarks import WordScore
+from sslcore.training.probing import Probed, said_of
 
 REPORT = "report.json"
 SCREEN_LINES = 25
@@ -72,6 +73,7 @@ class EvaluationReport(BaseModel):
     geometry: dict[str, Geometry | None]
     neighbours: dict[str, tuple[Neighbours, ...]]
     pretraining_seconds: dict[str, float]
+    probes: dict[str, tuple[Probed, ...]] = {}  # of the encoders that a probe chose while they were pretrained
     seconds: dict[str, float]  # of each part of this evaluation
     notes: tuple[str, ...]  # what was left out, capped or run once
 
@@ -137,6 +139,9 @@ class EvaluationReport(BaseModel):
             ]
             head = ["encoder", "effective rank", "uniformity", "anisotropy"]
             parts += ["### Shape of the space", markdown_table(head, rows)]
+        if self.probes:
+            chosen = [f"- {name}: {said_of(found)}" for name, found in self.probes.items()]
+            parts += ["### Pretext loss and probe", "\n".join(chosen)]
         for name, found in self.neighbours.items():
             rows = [[each.word, ", ".join(word for word, _ in each.nearest)] for each in found]
             parts += [f"### Nearest words, {name}", markdown_table(["word", "nearest"], rows)]

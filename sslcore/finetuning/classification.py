@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
+WORDS_RATE = 1e-2
+
 NO_LABELS = (
     "no labelled rows to train on. Name the column that holds the classes (--label COLUMN), or leave fine-tuning out: "
     "pretraining and its word benchmarks need no labels."
@@ -45,7 +47,13 @@ class FineTuning(BaseModel):
         100, ge=1, description="Updates at least, whatever the number of rows: few labels need more passes."
     )
     batch_size: int = Field(512, ge=1, le=65536, description="Texts in an update, at most; fewer when rows are few.")
-    learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the encoder.")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Peak rate of the encoder. Left out: 0.01 for vectors of words and bags; for a transformer by its "
+        "width, 3e-4, from 512 1e-4, from 768 5e-5, and more for one with random weights.",
+    )
     head_learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the class head.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the rates rise from zero.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay of the head.")
@@ -55,6 +63,14 @@ class FineTuning(BaseModel):
         3, ge=1, description="Training stops after this many validations (of 12) without a better one."
     )
     maximum_tokens: int = Field(512, ge=1, description="Tokens of a text that are read; the rest is cut off.")
+
+    def rate(self, network: Any, *, pretrained: bool = True) -> float:
+        """Peak rate of an encoder's network."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        if not hasattr(network, "finetuning_rate"):
+            return WORDS_RATE
+        return network.finetuning_rate if pretrained else network.rate_from_scratch
 
     def batch(self, rows: int) -> int:
         """Texts in an update: at least 32 updates a pass as long as the batch keeps 16 texts."""

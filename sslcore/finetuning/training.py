@@ -139,7 +139,7 @@ def updates(
     body = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         [
-            {"params": body, "lr": config.learning_rate, "weight_decay": 0.0},  # see restriction.py
+            {"params": body, "lr": config.rate(network.encoder), "weight_decay": 0.0},  # see restriction.py
             {"params": head[:1], "lr": config.head_learning_rate, "weight_decay": config.weight_decay},
             {"params": head[1:], "lr": config.head_learning_rate, "weight_decay": 0.0},
         ],

@@ -14,16 +14,19 @@ import numpy as np
 import torch
 
 from sslcore.errors import UserError
-from sslcore.models.weights import load_weights, save_weights
+from sslcore.models.weights import load_weights, read_tensors, save_tensors, save_weights
+from sslcore.progress import Progress, silent
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
 
+    from sslcore.models.transformer import Pooling
     from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = "encoder.json"
 WEIGHTS = "weights.safetensors"
+HEADS = "heads.safetensors"
 FORMAT = 1  # raised when an older sslcore could not read what we write
 
 LayerGroups = list[tuple[str, list[str]]]
@@ -46,6 +49,8 @@ class Encoder:
         self.network = network.eval()
         self.objective = objective
         self.seed = seed
+        self.label_names: tuple[str, ...] = ()  # those of the corpus it is being trained on
+        self.heads: dict[str, torch.Tensor] = {}  # of the pretext task, KIND.NAME: for training that goes on
 
     @property
     def dimensions(self) -> int:
@@ -97,6 +102,8 @@ class Encoder:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(self.network, folder / WEIGHTS)
+        if self.heads:
+            save_tensors(self.heads, folder / HEADS)
         description = {"format": FORMAT, "objective": self.objective, "seed": self.seed, "dimensions": self.dimensions}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", "utf-8")
         self.tokenizer.save(folder)
@@ -112,7 +119,27 @@ class Encoder:
         tokenizer = Tokenizer.load(folder)
         network = parse_objective(description["objective"]).network(tokenizer, torch.Generator().manual_seed(0))
         load_weights(network, folder / WEIGHTS)
-        return cls(tokenizer, network, description["objective"], description["seed"])
+        encoder = cls(tokenizer, network, description["objective"], description["seed"])
+        if (folder / HEADS).exists():
+            encoder.heads = read_tensors(folder / HEADS)
+        return encoder
+
+    @classmethod
+    def from_huggingface(
+        cls, checkpoint: str | Path, *, pooling: "Pooling | None" = None, progress: Progress = silent
+    ) -> "Encoder":
+        """The encoder of a public checkpoint: a folder with config.json, or a name on the Hugging Face hub.
+
+            encoder = Encoder.from_huggingface("FacebookAI/roberta-base")
+            pretrain(MaskedLM(epochs=1), corpus, seed=0, continuing=encoder)
+
+        Kinds: BERT (and MiniLM), RoBERTa, XLM-RoBERTa, GPT-2. Weights are read from safetensors alone, and no code of
+        the checkpoint runs. `pooling`: default as its sentence-transformers files say, without any the mean.
+        Raises UserError when the checkpoint cannot be had or read, or when none of its tensors fits.
+        """
+        from sslcore.models.checkpoint import encoder_of
+
+        return encoder_of(checkpoint, pooling, progress)
 
     def nearest(self, texts: Sequence[str], n: int = 10) -> list[list[tuple[str, float]]]:
         """For each text the n words whose vectors lie nearest to its own, with their cosines; the word itself is one.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sslcore.models import ragged
+from sslcore.models.architecture import CAUSAL, first_position
 from sslcore.models.framing import frame_pieces, without_ends
 from sslcore.models.ragged import Sequences
 from sslcore.randomness import drawn_from, drawn_seed
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "first", "last"]
 
 
+RATES = ((768, 5e-5, 2e-4), (512, 1e-4, 6e-4), (0, 3e-4, 1e-3))  # from this width on
 AT_ONCE = 16_384  # tokens in memory at a time where no gradient is wanted
 
 
@@ -39,7 +41,6 @@ class TransformerEncoder(torch.nn.Module):
         frame: tuple[int, int],
         first_word_id: int,
         pooling: Pooling,
-        causal: bool = False,
     ) -> None:
         from transformers import AutoModel
 
@@ -48,18 +49,21 @@ class TransformerEncoder(torch.nn.Module):
         self.frame = frame  # the ids before and after a text
         self.first_word_id = first_word_id
         self.pooling = pooling
-        self.causal = causal
-        self.maximum_tokens = int(config.max_position_embeddings)
+        self.causal = config.model_type in CAUSAL
+        self.first_position = first_position(config)
+        self.maximum_tokens = int(config.max_position_embeddings) - self.first_position
         self.dimensions = int(config.hidden_size)
         with drawn_from(drawn_seed(generator)):  # transformers draws from torch's own generator
             self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **_without_pooler(config))
 
     def states(self, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the last layer's state of each token of framed sequences."""
+        if not len(sequences.ids):  # a process's share of a small batch: its weights take part, with gradients of zero
+            one = Sequences(sequences.ids.new_tensor(self.frame[:1]), np.array([0, 1]), causal=self.causal)
+            return self.states(one)[:0]
         kinds = {} if sequences.kinds is None else {"token_type_ids": sequences.kinds[None]}
-        said = self.model(
-            input_ids=sequences.ids[None], position_ids=sequences.positions[None], sequences=sequences, **kinds
-        )
+        positions = self.first_position + sequences.positions
+        said = self.model(input_ids=sequences.ids[None], position_ids=positions[None], sequences=sequences, **kinds)
         return said.last_hidden_state[0]
 
     def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
@@ -89,8 +93,18 @@ class TransformerEncoder(torch.nn.Module):
     def _vectors(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
         sequences = self.framed(ids_N, offsets_B)
         vectors_BD = self.pooled(self.states(sequences), sequences).float()
-        known_B = torch.segment_reduce((sequences.ids >= self.first_word_id).float(), "max", offsets=sequences.bounds)
-        return vectors_BD * known_B[:, None]
+        known_N = torch.nn.functional.pad((ids_N >= self.first_word_id).cumsum(0), (1, 0))
+        return vectors_BD * (known_N[offsets_B[1:]] > known_N[offsets_B[:-1]])[:, None]
+
+    @property
+    def finetuning_rate(self) -> float:
+        """AdamW's for pretrained weights: Devlin et al. 2019, appendix A.3; Turc et al. 2019 for the small."""
+        return next(rate for width, rate, _ in RATES if self.dimensions >= width)
+
+    @property
+    def rate_from_scratch(self) -> float:
+        """The same for random weights, which have a way to go: as in pretraining."""
+        return next(rate for width, _, rate in RATES if self.dimensions >= width)
 
     def vocabulary_tensors(self) -> set[str]:
         """Names of the tensors that have a row for each token of the vocabulary."""
@@ -109,4 +123,4 @@ class TransformerEncoder(torch.nn.Module):
 
 def _without_pooler(config: "PretrainedConfig") -> dict[str, Any]:
     """BERT's pooler is a layer that only next-sentence prediction trains."""
-    return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
+    return {} if config.model_type in CAUSAL else {"add_pooling_layer": False}

@@ -47,7 +47,9 @@ class BootstrappedLatent(torch.nn.Module):
             update_towards(self.slow_projector, self.projector, momentum)
             slow_SD = vectors_of(self.slow, batch, self.chunk)
         with exact(vectors_SD):
-            predicted = [self.predictor(self.projector(view)) for view in vectors_SD.chunk(2)]
+            projected = [self.projector(view) for view in vectors_SD.chunk(2)]
+            predicted = [self.predictor(view) for view in projected]
             targets = [self.slow_projector(view) for view in slow_SD.chunk(2)]
             loss = byol_loss(predicted[0], targets[1]) + byol_loss(predicted[1], targets[0])
-            return {"loss": loss, **collapse(*vectors_SD.chunk(2))}
+            measures = collapse(*vectors_SD.chunk(2)) | collapse(projected[0], of="projection_")
+            return {"loss": loss, **measures}

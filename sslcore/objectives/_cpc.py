@@ -10,7 +10,7 @@ import torch
 
 from sslcore.objectives._sim_cse import found
 from sslcore.objectives._vectors import drawing_from, exact, vectors_of
-from sslcore.training.collapse import collapse
+from sslcore.training.collapse import alignment, collapse
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -52,7 +52,13 @@ class ComingSentences(torch.nn.Module):
         vectors_SD = vectors_of(self.encoder, batch, self.chunk)
         with exact(vectors_SD):
             contexts_SD = self.contexts(vectors_SD, batch.runs)
-            return {**cpc_loss(vectors_SD, contexts_SD, self.predictors_KDD, batch.runs), **collapse(vectors_SD)}
+            losses = cpc_loss(vectors_SD, contexts_SD, self.predictors_KDD, batch.runs)
+            return {**losses, **collapse(vectors_SD), "alignment": self.alignment(vectors_SD.detach(), batch.runs)}
+
+    def alignment(self, vectors_SD: torch.Tensor, runs: np.ndarray) -> torch.Tensor:
+        """Of each piece with the one after it."""
+        later_S = torch.from_numpy(np.delete(np.arange(runs[-1]), runs[:-1])).to(vectors_SD.device)
+        return alignment(vectors_SD[later_S - 1], vectors_SD[later_S])
 
     def contexts(self, vectors_SD: torch.Tensor, runs: np.ndarray) -> torch.Tensor:
         """[S, D]: what the GRU has read up to each vector of its run."""

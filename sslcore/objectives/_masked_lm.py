@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sslcore.models.ragged import Sequences
+from sslcore.objectives._linear_cross_entropy import token_loss
 from sslcore.objectives.masked_lm import NOT_PREDICTED
 
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from sslcore.objectives.masked_lm import MaskedTexts
 
 
+OURS = "masked_lm."  # the head among those of an encoder
+
+
 class TokenHead(torch.nn.Module):
-    """logits [K, V] of states [K, D]: BERT's, its output matrix being the encoder's table of token vectors."""
+    """loss and accuracy of predictions by states [K, D]: BERT's head, its output matrix the encoder's token vectors."""
 
     def __init__(self, encoder: "TransformerEncoder", generator: torch.Generator) -> None:
         from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
@@ -30,17 +34,27 @@ class TokenHead(torch.nn.Module):
             self.transform.dense.weight.normal_(0, encoder.model.config.initializer_range, generator=generator)
             self.transform.dense.bias.zero_()
 
-    def forward(self, states_KD: torch.Tensor, table_VD: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(self.transform(states_KD), table_VD, self.bias)
+    def forward(
+        self, states_KD: torch.Tensor, table_VD: torch.Tensor, targets_K: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        return token_loss(self.transform(states_KD), table_VD, targets_K, self.bias)
 
 
 class MaskedTokens(torch.nn.Module):
     """loss: mean of −log p(token) over the K predictions, in nats; accuracy: share of them that are right."""
 
-    def __init__(self, encoder: "TransformerEncoder", generator: torch.Generator) -> None:
+    def __init__(
+        self, encoder: "TransformerEncoder", generator: torch.Generator, heads: dict[str, torch.Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = TokenHead(encoder, generator)
+        if heads:
+            self.head.load_state_dict({name.removeprefix(OURS): tensor for name, tensor in heads.items()})
+
+    def heads(self) -> dict[str, torch.Tensor]:
+        """For training that goes on from the encoder."""
+        return {OURS + name: tensor.detach().cpu() for name, tensor in self.head.state_dict().items()}
 
     def forward(self, batch: "MaskedTexts") -> dict[str, torch.Tensor]:
         table_VD = self.encoder.model.get_input_embeddings().weight
@@ -50,6 +64,4 @@ class MaskedTokens(torch.nn.Module):
         places = np.flatnonzero(batch.targets != NOT_PREDICTED)
         targets_K = torch.from_numpy(batch.targets[places]).to(device)
         states_KD = self.encoder.states(sequences)[torch.from_numpy(places).to(device)]
-        logits_KV = self.head(states_KD, table_VD)
-        loss = torch.nn.functional.cross_entropy(logits_KV, targets_K, reduction="sum") / max(1, len(places))
-        return {"loss": loss, "accuracy": (logits_KV.argmax(dim=1) == targets_K).float().sum() / max(1, len(places))}
+        return self.head(states_KD, table_VD, targets_K)

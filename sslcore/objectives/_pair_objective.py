@@ -55,6 +55,6 @@ class OrderedPairs(torch.nn.Module):
         if self.head is None:
             return {"loss": order_loss, "accuracy": metrics["accuracy"]}
         places_K = torch.from_numpy(np.flatnonzero(batch.targets != NOT_PREDICTED)).to(table_VD.device)
-        logits_KV = self.head(states_MD[places_K], table_VD)
-        masked_loss = summed(logits_KV, targets_M[places_K]) / max(batch.masked * batch.weight, 1e-9)
+        mean = self.head(states_MD[places_K], table_VD, targets_M[places_K])["loss"]
+        masked_loss = mean * len(places_K) / max(batch.masked * batch.weight, 1e-9)
         return {"loss": order_loss + masked_loss, **metrics, "masked_loss": masked_loss}

@@ -10,6 +10,7 @@ import torch
 
 from sslcore.models import ragged
 from sslcore.models.ragged import Sequences
+from sslcore.objectives._linear_cross_entropy import linear_cross_entropy
 from sslcore.objectives.masked_lm import NOT_PREDICTED
 from sslcore.randomness import drawn_from, drawn_seed
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from sslcore.objectives.replaced_tokens import ReplacedTexts
 
 
-def two_losses(
-    logits_KV: torch.Tensor, targets_K: torch.Tensor, judged_M: torch.Tensor, replaced_M: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of −log p(target), sum of −log D of the original and −log (1 − D) of the replaced), in nats.
+def detection_sum(judged_M: torch.Tensor, replaced_M: torch.Tensor) -> torch.Tensor:
+    """Σ of −log D of the original and −log (1 − D) of the replaced, in nats.
 
     `judged` is the logit of a token being replaced, as in the authors' program; D is the probability of the original.
     """
-    generator = torch.nn.functional.cross_entropy(logits_KV, targets_K, reduction="sum")
-    return generator, torch.nn.functional.binary_cross_entropy_with_logits(judged_M, replaced_M, reduction="sum")
+    return torch.nn.functional.binary_cross_entropy_with_logits(
+        judged_M, replaced_M.to(judged_M.dtype), reduction="sum"
+    )
+
+
+def drawn(probabilities_RV: torch.Tensor) -> torch.Tensor:
+    return torch.multinomial(probabilities_RV, 1)[:, 0]
 
 
 class ReplacedTokenDetection(torch.nn.Module):
@@ -86,15 +90,14 @@ class ReplacedTokenDetection(torch.nn.Module):
         targets_K = targets_M[places_K]
         masked_M = ids_M.index_fill(0, places_K, self.mask_id)  # here every chosen token, where BERT leaves some
         original_M = ids_M.index_copy(0, places_K, targets_K)
-        logits_KV = self._generator_logits(Sequences(masked_M, texts.offsets), places_K, table_VD)
-        drawn_K = torch.multinomial(logits_KV.detach().float().softmax(dim=1), 1)[:, 0]
+        states_KD = self._generator_states(Sequences(masked_M, texts.offsets), places_K)
+        generator_sum, drawn_K = linear_cross_entropy(states_KD, table_VD, targets_K, self.bias, choose=drawn)
         corrupted_M = original_M.index_copy(0, places_K, drawn_K)
         replaced_M = corrupted_M != original_M
         states_MD = self.encoder.states(Sequences(corrupted_M, texts.offsets))
         judged_M = self.detection_head(states_MD)
-        generator_sum, detection_sum = two_losses(logits_KV, targets_K, judged_M, replaced_M.to(judged_M.dtype))
         generator_loss = generator_sum / (batch.asked * batch.weight)
-        detection_loss = detection_sum / batch.weight
+        detection_loss = detection_sum(judged_M, replaced_M) / batch.weight
         return {
             "loss": generator_loss + self.detection_weight * detection_loss,
             "generator_loss": generator_loss,
@@ -103,9 +106,8 @@ class ReplacedTokenDetection(torch.nn.Module):
             "accuracy": ((judged_M > 0) == replaced_M).float().mean(),
         }
 
-    def _generator_logits(self, sequences: Sequences, places_K: torch.Tensor, table_VD: torch.Tensor) -> torch.Tensor:
+    def _generator_states(self, sequences: Sequences, places_K: torch.Tensor) -> torch.Tensor:
         said = self.generator(
             input_ids=sequences.ids[None], position_ids=sequences.positions[None], sequences=sequences
         )
-        states_KD = self.generator_head(said.last_hidden_state[0, places_K])
-        return torch.nn.functional.linear(states_KD, table_VD, self.bias)
+        return self.generator_head(said.last_hidden_state[0, places_K])

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from sslcore.models.ragged import Sequences
-from sslcore.objectives._causal_lm import token_loss
+from sslcore.objectives._linear_cross_entropy import token_loss
 from sslcore.randomness import drawn_from, drawn_seed
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class SaidAgain(torch.nn.Module):
             encoder_hidden_states=states_BLD,
             encoder_attention_mask=seen_BL.long(),
         ).last_hidden_state[inside_BL]
-        loss, accuracy = token_loss(decoded, table_VD, said[places_N + 1])
-        return {"loss": loss, "accuracy": accuracy}
+        return token_loss(decoded, table_VD, said[places_N + 1])
 
 
 def _padded(rows: torch.Tensor, lengths: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

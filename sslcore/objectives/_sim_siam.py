@@ -38,4 +38,6 @@ class SimpleSiamese(torch.nn.Module):
         with exact(vectors_SD):
             first, second = (self.projector(view) for view in vectors_SD.chunk(2))
             loss = sim_siam_loss((self.predictor(first), self.predictor(second)), (first, second))
-            return {"loss": loss, **collapse(*vectors_SD.chunk(2))}
+            # The loss compares the projections: they collapse first, and while a text's vector still differs.
+            measures = collapse(*vectors_SD.chunk(2)) | collapse(first, of="projection_")
+            return {"loss": loss, **measures}

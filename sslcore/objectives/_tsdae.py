@@ -79,10 +79,8 @@ class RestoredSentences(torch.nn.Module):
             torch.from_numpy(batch.whole_ids[asked]).to(device), np.concatenate([[0], np.cumsum(lengths)]), causal=True
         )
         targets_N = torch.from_numpy(batch.whole_ids[np.flatnonzero(asked) + 1]).to(device)
-        logits_NV = self.head(self.decoded(read, vectors_BD), table_VD)
-        loss = torch.nn.functional.cross_entropy(logits_NV.float(), targets_N)
-        accuracy = (logits_NV.detach().argmax(dim=1) == targets_N).float().mean()
-        return {"loss": loss, "accuracy": accuracy, **collapse(vectors_BD)}
+        said = self.head(self.decoded(read, vectors_BD), table_VD, targets_N)
+        return {**said, **collapse(vectors_BD)}
 
     def decoded(self, read: Sequences, vectors_BD: torch.Tensor) -> torch.Tensor:
         """[N, D]: the decoder's last states, each having seen the tokens up to its own and its text's vector."""

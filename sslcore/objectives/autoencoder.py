@@ -5,6 +5,7 @@ word counts, trained through the multinomial likelihood (supporting text, "Findi
 is enough to need no pretraining of layers. The loss is that of bag_objective.py.
 
 Wants: documents of some length, tens of thousands of them. Requires: nothing else.
+Costs: little: a layer in and one out, and the vocabulary once a document.
 Relation: `denoising_autoencoder` without deletion, so nothing but its width keeps it from copying; the other
 autoencoders each add one thing that does.
 """

@@ -5,7 +5,7 @@ Collaborative Filtering", equation 2. In the bag to be restored a word that occu
 word2vec's subsampling thins out frequent words: else "the" and "of" are most of it.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from sslcore.models.framing import places_of
 from sslcore.models.word_weights import damping, sif_weights, word_counts
 from sslcore.objectives.family import Family
 from sslcore.randomness import numpy_generator
+from sslcore.tokenization.words import Words
 from sslcore.training.epochs import EpochOrder
 from sslcore.training.schedules import Schedule, warmup_cosine
 
@@ -123,6 +124,8 @@ class BagObjective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: ClassVar[Family] = "reconstruction"
+    tokenization: ClassVar[Words] = Words()
+    vocabulary_grows: ClassVar[bool] = False
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     dimensions: int = Field(default=256, ge=1, le=4096, description="Length of a text's vector.")
     reconstructed_words: int = Field(
@@ -152,6 +155,9 @@ class BagObjective(BaseModel):
         from sslcore.models.bag_autoencoder import BagEncoder
 
         return BagEncoder(sif_weights(word_counts(tokenizer)), self.dimensions, generator)
+
+    def going_on_from(self, earlier: "Encoder") -> Self:
+        return self
 
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
         """The encoder's weights go on, the decoder starts again."""

@@ -7,6 +7,7 @@ normalisation is over the whole batch, whatever the number of processes.
 
 Wants: as sim_cse. Requires: memory for a second encoder; an eye on uniformity and effective_rank in the curve, since
 nothing but the predictor keeps the vectors apart.
+Costs: two passes of the encoder over a text with gradients and two without.
 Relation: sim_siam without the slow copy; moco with negatives.
 """
 

@@ -5,27 +5,28 @@ p(x) = Π p(x_i | x_1 … x_(i−1)); the model is their GPT-2. Each text begins
 ends with one; where a piece ends within a document, what comes next there is still asked for.
 
 Wants: ten million words or more of running text. Requires: nothing else; a GPU from `small` on.
+Costs: one pass of the encoder over a text, and the vocabulary for every token.
 Relation: learns from every token of a step, where masked language modelling learns from a sixth; sees one side only, so
 its vectors of texts are weaker. It writes: `sslcore.serving.generation`.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from sslcore.models.architecture import CAUSAL, Architecture
 from sslcore.models.framing import frame_pieces, without_ends
 from sslcore.objectives.masked_lm import MaskedTexts
 from sslcore.objectives.transformer_objective import TransformerObjective
+from sslcore.tokenization.bpe import BPE
 from sslcore.training.pieces import PieceOrder, cut_documents
 
 if TYPE_CHECKING:
     import torch
 
     from sslcore.models.encoder import Encoder
-    from sslcore.models.transformer import TransformerEncoder
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.tokenization.tokenizer import Tokenizer
 
 
 class CausalLM(TransformerObjective):
@@ -33,39 +34,24 @@ class CausalLM(TransformerObjective):
 
     model_config = ConfigDict(title="Causal language model")
 
+    model_types: ClassVar[tuple[str, ...]] = CAUSAL
+    tokenization: ClassVar[BPE] = BPE()  # any text can be written with it, spaces too
     kind: Literal["causal_lm"] = "causal_lm"
     pooling: Literal["mean", "last"] = Field(  # type: ignore[assignment]  # the first token has seen nothing
         default="mean", description="Vector of a text: the mean of its tokens' states, or the state of its last."
     )
 
-    def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "TransformerEncoder":
-        from transformers import GPT2Config
-
-        from sslcore.models.transformer import TransformerEncoder
-
+    @property
+    def architecture_of_size(self) -> Architecture:
+        """That of GPT-2."""
         shape = self.shape
-        config = GPT2Config(
-            vocab_size=tokenizer.vocabulary_size,
-            n_embd=shape.dimensions,
-            n_layer=shape.layers,
-            n_head=shape.heads,
-            n_positions=self.maximum_tokens,
-            embd_pdrop=self.dropout,
-            resid_pdrop=self.dropout,
-            attn_pdrop=0.0,  # with any, torch has no fast attention on the CPU
-            use_cache=False,
-            bos_token_id=tokenizer.classification_id,
-            eos_token_id=tokenizer.separator_id,
-            pad_token_id=tokenizer.padding_id,
-        )
-        return TransformerEncoder(
-            config,
-            generator,
-            frame=(tokenizer.classification_id, tokenizer.separator_id),
-            first_word_id=tokenizer.first_word_id,
-            pooling=self.pooling,
-            causal=True,
-        )
+        return {
+            "model_type": "gpt2",
+            "n_embd": shape.dimensions,
+            "n_layer": shape.layers,
+            "n_head": shape.heads,
+            "n_positions": self.maximum_tokens,
+        }
 
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "CausalBatches":
         return CausalBatches(self, corpus, seed)

@@ -5,6 +5,7 @@ as in skip-gram.
 
 Wants: text in order, ten million words or more: it sees each window once where skip-gram sees every pair.
 Requires: nothing else. Trains on the CPU; with noise words on a GPU too, if that is the device.
+Costs: negatives + 1 products of two vectors a word.
 Relation: skip-gram's faster sister.
 """
 

@@ -9,6 +9,7 @@ vocabulary; the scaling itself is not part of the Jacobian, as pixels scaled bef
 W_j is the column of the word vectors' matrix for unit j. A step costs a pass over that matrix, and its gradient.
 
 Wants: documents of some length, tens of thousands of them. Requires: nothing else.
+Costs: as `autoencoder`; the penalty reads the weights of the words of a document once more.
 Relation: `autoencoder` and a penalty; where `denoising_autoencoder` makes the words restored robust to lost input, this
 makes the vector itself so, in all directions at once and without noise.
 """

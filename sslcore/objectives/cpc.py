@@ -7,6 +7,7 @@ the encoder's vector of a sentence, c_t what a GRU makes of z_1 … z_t, and for
 Wants: documents of many sentences. Requires: one of two pieces; a piece is whole sentences up to `span_tokens`, and a
 sentence that is longer is cut. Relation: info_nce matches two neighbours, here their order counts; the GRU is let go of
 after the training.
+Costs: one pass of the encoder over a text, and a GRU over its sentences.
 """
 
 from dataclasses import dataclass

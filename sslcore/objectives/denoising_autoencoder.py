@@ -4,6 +4,7 @@ Vincent, Larochelle, Bengio, Manzagol 2008, "Extracting and Composing Robust Fea
 (section 2.3: the corruption); the loss is the multinomial log-likelihood of bag_objective.py.
 
 Wants: documents of some length, tens of thousands of them. Requires: nothing else.
+Costs: little: a layer in and one out, and the vocabulary once a document.
 Relation: learns vectors of texts, where skip-gram learns vectors of words; order within a text is not used. Without
 deletion it is `autoencoder`.
 """

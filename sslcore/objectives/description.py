@@ -3,23 +3,25 @@
 import re
 import sys
 import textwrap
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+from sslcore.objectives.family import Family
 from sslcore.objectives.registry import objective_kinds
 
-LABELS = ("Wants", "Requires", "Relation")
+LABELS = ("Wants", "Requires", "Costs", "Relation")
 
 
 class Description(NamedTuple):
     """One objective."""
 
     kind: str
-    family: str  # context, reconstruction, order or contrast
+    family: str  # context, reconstruction, order, contrast or combination
     title: str
     summary: str
     source: str  # the paragraph that names the papers
     wants: str
     requires: str
+    costs: str
     relation: str
 
     def lines(self) -> list[str]:
@@ -45,7 +47,7 @@ def descriptions() -> list[Description]:
                 *(said[label] for label in LABELS),
             )
         )
-    order = ("context", "reconstruction", "order", "contrast")
+    order = get_args(Family)
     return sorted(found, key=lambda description: order.index(description.family))
 
 

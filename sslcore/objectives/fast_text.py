@@ -5,6 +5,7 @@ function of section 3.2.
 
 Wants: text in order, a million words or more; gains most where words have many forms, or are often misspelt.
 Requires: a tokenizer of words; whatever the device, it trains on the CPU.
+Costs: as skip_gram, and a row for each n-gram of a word beside its own.
 Relation: skip-gram, three times as much work; better on rare words and on form, a little worse on meaning.
 """
 

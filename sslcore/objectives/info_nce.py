@@ -6,6 +6,7 @@ Giorgi, Nitski, Wang, Bader 2021, "DeCLUTR", section 3.1, and Logeswaran & Lee 2
 document is cut at a place drawn in its middle half, anew in each epoch.
 
 Wants: documents of several sentences, a hundred thousand or more. Requires: two documents of 2 × minimum_tokens.
+Costs: one pass of the encoder over each of two spans; with `chunk`, one more without gradients.
 Relation: sim_cse's views share every word, these share a topic; cpc predicts what follows instead of matching it.
 """
 

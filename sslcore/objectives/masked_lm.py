@@ -6,6 +6,7 @@ Liu, Qin, Yang 2021, "Pre-Training with Whole Word Masking for Chinese BERT"; sp
 section 3.1.
 
 Wants: a million words or more of running text. Requires: nothing else; a GPU from `small` on.
+Costs: one pass of the encoder over a text, and the vocabulary for a sixth of its tokens.
 Relation: sees both sides of a token, where a causal model sees one; learns from a sixth of the tokens of a step, where
 replaced-token detection learns from all.
 """
@@ -78,7 +79,7 @@ class MaskedLM(TransformerObjective):
     def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         from sslcore.objectives._masked_lm import MaskedTokens
 
-        return MaskedTokens(encoder.network, generator)
+        return MaskedTokens(encoder.network, generator, encoder.heads)
 
 
 class MaskedBatches:

@@ -8,6 +8,7 @@ where the paper's random keys would let it start near zero and rise.
 
 Wants: many more texts than the queue has keys, else a text meets its own older keys as wrong ones. Requires: memory for
 a second encoder. Relation: sim_cse (views: dropout) or info_nce (views: spans) with more negatives than a batch has.
+Costs: one pass of the encoder over a text with gradients and one without.
 """
 
 from typing import TYPE_CHECKING, Any, Literal

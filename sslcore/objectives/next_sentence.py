@@ -6,6 +6,7 @@ the same sequences.
 
 Wants: ten thousand documents or more of several sentences. Requires: two documents of two sentences, or of four tokens;
 where a document is one sentence, its two halves are the segments.
+Costs: as masked_lm.
 Relation: what a pair is about gives most answers away, so it learns topics; sentence_order asks for the order alone and
 is the better teacher where documents are long (Lan et al. 2020, table 5).
 """

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import torch
 
     from sslcore.models.encoder import Encoder
+    from sslcore.models.transformer import TransformerEncoder
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.tokenizer import Tokenizer
 
 SHORTEST = 4  # tokens of one sentence that still make two segments
 FRAME = 3  # tokens around a and b
@@ -78,6 +80,15 @@ class PairObjective(TransformerObjective):
                 f"{self.kind} needs {self.fewest_documents} or more documents of at least two sentences, or of "
                 f"{SHORTEST} tokens; this corpus has {found}: give longer texts, or choose masked_lm"
             )
+
+    def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "TransformerEncoder":
+        network = super().network(tokenizer, generator)
+        if network.model.config.type_vocab_size < 2:
+            raise UserError(
+                f"{self.kind} needs a model that tells two segments apart (type_vocab_size 2, as BERT has), this one's "
+                "is 1, as RoBERTa's: choose another checkpoint, or masked_lm"
+            )
+        return network
 
     def wrong_segments(
         self, segments: "Segments", pieces: np.ndarray, generator: np.random.Generator

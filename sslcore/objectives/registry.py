@@ -1,5 +1,7 @@
 """The pretext objectives: the only list. A new one is one new file here and its name in the union below.
 
+Those that train a transformer which sees both sides of a token stand in members.py: they can be combined, too.
+
 What an objective is made of stands in `ObjectiveSeam` (seam.py) and in docs/objectives.md.
 """
 
@@ -9,27 +11,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sslcore.errors import UserError
 from sslcore.objectives.autoencoder import Autoencoder
-from sslcore.objectives.byol import BYOL
 from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.combined import Combined
 from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
 from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
-from sslcore.objectives.cpc import CPC
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.fast_text import FastText
-from sslcore.objectives.info_nce import InfoNCE
-from sslcore.objectives.masked_lm import MaskedLM
-from sslcore.objectives.moco import MoCo
-from sslcore.objectives.next_sentence import NextSentence
-from sslcore.objectives.replaced_tokens import ReplacedTokens
-from sslcore.objectives.sentence_order import SentenceOrder
-from sslcore.objectives.sequence_denoising import SequenceDenoising
-from sslcore.objectives.sim_cse import SimCSE
-from sslcore.objectives.sim_siam import SimSiam
+from sslcore.objectives.label_augmentation import LabelAugmentation
+from sslcore.objectives.members import OfTwoSides
+from sslcore.objectives.s4l import S4L
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.objectives.sparse_autoencoder import SparseAutoencoder
 from sslcore.objectives.stacked_autoencoder import StackedAutoencoder
-from sslcore.objectives.tsdae import TSDAE
 from sslcore.objectives.variational_autoencoder import VariationalAutoencoder
 
 AnyObjective = (
@@ -37,19 +31,11 @@ AnyObjective = (
     | CBOW
     | FastText
     | DenoisingAutoencoder
-    | MaskedLM
-    | SequenceDenoising
-    | SentenceOrder
-    | NextSentence
-    | ReplacedTokens
+    | OfTwoSides
     | CausalLM
-    | TSDAE
-    | SimSiam
-    | SimCSE
-    | MoCo
-    | InfoNCE
-    | CPC
-    | BYOL
+    | LabelAugmentation
+    | Combined
+    | S4L
     | Autoencoder
     | StackedAutoencoder
     | SparseAutoencoder

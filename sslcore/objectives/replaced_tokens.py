@@ -7,6 +7,7 @@ token that equals the original counts as original, and no gradient goes through 
 of token vectors.
 
 Wants: a million words or more of running text. Requires: nothing else; a GPU from `small` on.
+Costs: one pass of the encoder and one of a narrower generator, and the vocabulary for a sixth of the tokens.
 Relation: learns from every token, where masked language modelling learns from those it hides, and never sees a mask,
 which no later text has either; a step costs the generator more.
 """

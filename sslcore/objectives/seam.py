@@ -4,7 +4,7 @@ An objective is a frozen Pydantic model with a `kind` literal. Nothing else in s
 adding one is writing its file and naming it in registry.py.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sslcore.training.learner import Batches, Learner
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
 
 
@@ -20,6 +21,14 @@ class ObjectiveSeam(Protocol):
     @property
     def kind(self) -> str:
         """Its name in configurations."""
+
+    @property
+    def vocabulary_grows(self) -> bool:
+        """Whether training that goes on from an encoder may add words to its vocabulary."""
+
+    @property
+    def tokenization(self) -> "Tokenization":
+        """How text becomes ids where nothing is said of it."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Pydantic's: what encoder.json keeps."""
@@ -30,8 +39,11 @@ class ObjectiveSeam(Protocol):
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "torch.nn.Module":
         """A new encoder network with random weights; what else it needs to encode comes from the tokenizer."""
 
+    def going_on_from(self, earlier: "Encoder") -> Self:
+        """This objective with what an earlier encoder settles. Raises UserError where it cannot go on from that one."""
+
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
-        """Begin where an earlier encoder ended. Raises UserError where this one cannot."""
+        """Begin where an earlier encoder ended. Raises UserError where this one cannot, on this corpus."""
 
     def batches(self, corpus: "EncodedCorpus", seed: int) -> Batches:
         """The whole run, every epoch of it; a batch is a function of `seed` and its number."""

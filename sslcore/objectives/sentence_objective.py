@@ -71,7 +71,7 @@ class ComparedTexts(SentenceObjective):
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         super().check(corpus, device)
         found = len(self.texts(corpus))
-        if found < FEW_TEXTS:
+        if found < FEW_TEXTS and not self._goes_on:
             log.warning(
                 "%s on %s texts: from random weights it learns little on fewer than %s, for telling texts apart needs "
                 "only a few of their words; pretrain with masked_lm first and go on from that encoder",

@@ -6,6 +6,7 @@ on the same sequences.
 
 Wants: ten thousand documents or more of several sentences. Requires: a document of two sentences, or of four tokens;
 where a document is one sentence, its two halves are the segments.
+Costs: as masked_lm.
 Relation: next_sentence with harder negatives: both segments are about the same, so only what links them helps.
 """
 

@@ -8,6 +8,7 @@ section 3.1.4. Only the encoder is kept.
 
 Wants: a million words or more of running text. Requires: nothing else; sentence permutation needs several sentences in
 `maximum_tokens` to have anything to permute.
+Costs: one pass of the encoder, one of a decoder as deep, and the vocabulary for every token.
 Relation: masked_lm says each hidden token by itself, this one as a sequence, and how many there are; tsdae gives the
 decoder one vector, this one every state, so its vectors of texts have less to hold.
 """

@@ -5,6 +5,7 @@ Gao, Yao, Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings
 learned. The authors' is 0.1 on states and on attention; here attention has none, as everywhere in sslcore.
 
 Wants: a million sentences, and an encoder that masked_lm has pretrained. Requires: dropout; two sentences.
+Costs: two passes of the encoder over a text; with `chunk`, one more without gradients.
 Relation: info_nce takes a neighbour in place of dropout; moco has more negatives than a batch; byol has none.
 """
 

@@ -5,6 +5,7 @@ D = −cos, z the projection, p the predictor's output, and no gradient through 
 negative. The predictor has a bottleneck of a quarter of the width (section 3).
 
 Wants: as sim_cse. Requires: an eye on uniformity and effective_rank in the curve, as byol.
+Costs: two passes of the encoder over a text.
 Relation: byol without the slow copy, in half the memory.
 """
 

@@ -6,6 +6,7 @@ their Compositionality": negative sampling (equation 4) or hierarchical softmax 
 
 Wants: text in order, a million words or more.
 Requires: nothing else. Trains on the CPU; with noise words on a GPU too, if that is the device.
+Costs: window × (negatives + 1) products of two vectors a word.
 Relation: the baseline for the other objectives; its vectors are static, one a word. CBOW is faster and a little worse
 on rare words.
 """

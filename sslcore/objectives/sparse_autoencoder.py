@@ -13,6 +13,7 @@ rest. Given h itself, the probe on R52 fell below that of an untrained encoder.
 Wants: documents of some length, tens of thousands of them; for `kl`, batches that are large against 1/ρ. Requires:
 nothing else. Relation: `autoencoder` with sigmoid for tanh, and a penalty. Of several processes each takes the mean
 activation of its own texts.
+Costs: as `autoencoder`.
 """
 
 import math

@@ -10,6 +10,7 @@ states below, which then come from the whole text.
 Which layer learns follows from the share of the run that is done; each begins with a warm-up of the rate.
 
 Wants: documents of some length, tens of thousands of them. Requires: nothing else.
+Costs: `autoencoder` once for each layer, and once for all together.
 Relation: `denoising_autoencoder` with layers between the words and the vector; its probes on 20 Newsgroups and R52 are
 below those of one layer.
 """

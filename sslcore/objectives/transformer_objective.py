@@ -4,12 +4,16 @@ Sizes are the compact BERTs of Turc, Chang, Lee, Toutanova 2019, "Well-Read Stud
 Devlin et al. 2019. The rates fall with the width, as in their appendix.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from sslcore.errors import UserError
+from sslcore.models.architecture import BIDIRECTIONAL, Architecture, architecture_of, configured, shape_of
 from sslcore.objectives.family import Family
+from sslcore.tokenization.bpe import BPE
+from sslcore.tokenization.word_piece import WordPiece
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +41,19 @@ SIZES = {
 }
 
 
+GOING_ON_RATE = 5e-5  # of Hugging Face's scripts that go on from a checkpoint, whatever its size
+ENOUGH = 1_000_000  # tokens in which two different words are found, if there are two
+
+
 class TransformerObjective(BaseModel):
     """A transformer of some size, trained on pieces of text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: ClassVar[Family] = "context"
+    tokenization: ClassVar[WordPiece | BPE] = WordPiece()
+    vocabulary_grows: ClassVar[bool] = False
+    model_types: ClassVar[tuple[str, ...]] = BIDIRECTIONAL
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     size: Literal["tiny", "mini", "small", "medium", "base"] = Field(
         default="mini",
@@ -55,6 +66,11 @@ class TransformerObjective(BaseModel):
     layers: int | None = Field(default=None, ge=1, le=200, description="Left out: as the size says.")
     heads: int | None = Field(
         default=None, ge=1, le=256, description="Of attention in each layer; left out: as the size says."
+    )
+    architecture: dict[str, Any] | None = Field(
+        default=None,
+        description="In place of size, dimensions, layers and heads: model_type and other fields of a Hugging Face "
+        "config.json. Training that goes on from an encoder has that one's.",
     )
     maximum_tokens: int = Field(
         default=128, ge=8, le=8192, description="Longest sequence, with the tokens that frame it; texts are cut there."
@@ -83,13 +99,16 @@ class TransformerObjective(BaseModel):
         default=1, ge=1, le=1024, description="A step is computed in as many parts, one after another, to save memory."
     )
 
+    _goes_on: bool = PrivateAttr(False)  # from an encoder that has learned something
+
     @model_validator(mode="after")
     def _fits_together(self) -> Any:
-        shape = self.shape
-        if shape.dimensions % shape.heads:
+        if self.architecture is not None:
+            self._architecture_fits(self.architecture)
+        elif self.shape.dimensions % self.shape.heads:
             raise ValueError(
-                f"{shape.dimensions} dimensions cannot be divided among {shape.heads} heads: give dimensions that are "
-                "a multiple of heads"
+                f"{self.shape.dimensions} dimensions cannot be divided among {self.shape.heads} heads: give dimensions "
+                "that are a multiple of heads"
             )
         if self.batch_tokens < self.maximum_tokens:
             raise ValueError(
@@ -97,16 +116,45 @@ class TransformerObjective(BaseModel):
             )
         return self
 
+    def _architecture_fits(self, architecture: Architecture) -> None:
+        """Raise ValueError for what can be seen without the model."""
+        if architecture.get("model_type") not in self.model_types:
+            raise ValueError(
+                f"{self.kind} trains {', '.join(self.model_types)}; the architecture has model_type "
+                f"{architecture.get('model_type')!r}"
+            )
+        for name in ("dimensions", "layers", "heads"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} and architecture are both given: leave {name} out, or write it in there")
+
     @property
     def shape(self) -> Size:
-        """The size, with what is given in its place."""
+        """The size or the architecture's, with what is given in its place."""
         said = {name: getattr(self, name) for name in Size._fields}
         given = {name: value for name, value in said.items() if value not in (None, "find")}
-        return SIZES[self.size]._replace(**given)
+        if self.architecture is None:
+            return SIZES[self.size]._replace(**given)
+        width, layers, heads = shape_of(self.architecture)
+        alike = min(SIZES.values(), key=lambda size: abs(size.dimensions - width))
+        return Size(width, layers, heads, alike.learning_rate)._replace(**given)
+
+    @property
+    def architecture_of_size(self) -> Architecture:
+        """That of BERT."""
+        shape = self.shape
+        return {
+            "model_type": "bert",
+            "hidden_size": shape.dimensions,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "intermediate_size": 4 * shape.dimensions,
+            "max_position_embeddings": self.maximum_tokens,
+        }
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         tokenizer = corpus.tokenizer
-        words = int((tokenizer.counts[tokenizer.first_word_id :] > 0).sum())
+        seen = np.unique(corpus.ids[:ENOUGH])
+        words = int((seen >= tokenizer.first_word_id).sum())
         if words < 2:
             raise UserError(
                 f"{self.kind} needs a vocabulary of at least 2 different words, this corpus has {words}: give more "
@@ -114,46 +162,48 @@ class TransformerObjective(BaseModel):
             )
 
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "TransformerEncoder":
-        from transformers import BertConfig
-
         from sslcore.models.transformer import TransformerEncoder
 
-        shape = self.shape
-        config = BertConfig(
-            vocab_size=tokenizer.vocabulary_size,
-            hidden_size=shape.dimensions,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=4 * shape.dimensions,
-            max_position_embeddings=self.maximum_tokens,
-            hidden_dropout_prob=self.dropout,
-            attention_probs_dropout_prob=0.0,  # with any, torch has no fast attention on the CPU
-            pad_token_id=tokenizer.padding_id,
-        )
-        return TransformerEncoder(
-            config,
+        network = TransformerEncoder(
+            configured(self.architecture or self.architecture_of_size, tokenizer, self.dropout),
             generator,
             frame=(tokenizer.classification_id, tokenizer.separator_id),
             first_word_id=tokenizer.first_word_id,
             pooling=self.pooling,
         )
+        if self.maximum_tokens > network.maximum_tokens:
+            raise UserError(
+                f"maximum_tokens is {self.maximum_tokens}, the architecture takes sequences of at most "
+                f"{network.maximum_tokens}: give that or less"
+            )
+        return network
+
+    def going_on_from(self, earlier: "Encoder") -> Self:
+        """This objective on the architecture of an earlier encoder, at a rate that keeps what it knows.
+
+        Raises UserError for an encoder that is no transformer, or one that this objective does not train.
+        """
+        if not hasattr(earlier.network, "states"):
+            raise UserError(f"{self.kind} cannot go on from {earlier!r}: it goes on from a transformer")
+        own = {"size", "dimensions", "layers", "heads", "architecture"}
+        said = {name: value for name, value in self.model_dump().items() if name not in own}
+        said["learning_rate"] = self.learning_rate or GOING_ON_RATE
+        try:
+            going_on = type(self)(architecture=architecture_of(earlier.network.model.config), **said)
+            going_on._goes_on = True
+            return going_on
+        except ValidationError as error:
+            raise UserError(f"{self.kind} cannot go on from {earlier!r}: {error.errors()[0]['msg']}") from error
 
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
-        """The encoder's weights go on, heads start again."""
-        if earlier.tokenizer.tokens != encoder.tokenizer.tokens or not hasattr(earlier.network, "states"):
+        """The weights of the network and those of its head, if it has one of this kind."""
+        if earlier.tokenizer.tokens != encoder.tokenizer.tokens:
             raise UserError(
-                f"{self.kind} cannot go on from {earlier!r}: it goes on from a transformer, on a corpus encoded with "
-                "that encoder's tokenizer as it is; its vocabulary does not grow"
-            )
-        before = {name: tuple(tensor.shape) for name, tensor in earlier.network.state_dict().items()}
-        here = {name: tuple(tensor.shape) for name, tensor in encoder.network.state_dict().items()}
-        if before != here:
-            name = next(n for n in {**here, **before} if before.get(n) != here.get(n))
-            raise UserError(
-                f"{self.kind} cannot go on from {earlier!r}: its {name} is {before.get(name)}, here it is "
-                f"{here.get(name)}; give the same size, layers, dimensions and maximum_tokens"
+                f"{self.kind} cannot go on from {earlier!r} on a corpus with another vocabulary: encode it with that "
+                "encoder's tokenizer as it is; the vocabulary of a transformer does not grow"
             )
         encoder.network.load_state_dict(earlier.network.state_dict())
+        encoder.heads = earlier.heads
 
     def loss(self, encoder: "Encoder", generator: "torch.Generator") -> "torch.nn.Module":
         """A module of the network and of what only training needs: forward(batch) gives `loss` and metrics."""

@@ -7,6 +7,8 @@ attention. Softmax over one key is 1, so that attention is a linear map of the v
 the same numbers as transformers' BertLMHeadModel with cross-attention, cheaper.
 
 Wants: ten thousand sentences or more; the paper's begin from a pretrained encoder. Requires: nothing else.
+Costs: one pass of the encoder over what is left of a text, one of a decoder as deep over all of it, and the vocabulary
+for every token.
 Relation: denoising_autoencoder restores a bag of words, masked_lm single tokens from their neighbours; this one puts
 the sentence into its vector. It needs no negatives, so small batches serve.
 """

@@ -14,6 +14,7 @@ Posterior collapse is told: `active_units` is the share of entries whose mean va
 (Burda, Grosse, Salakhutdinov 2016, "Importance Weighted Autoencoders").
 
 Wants: documents of some length, tens of thousands of them. Requires: nothing else.
+Costs: as `stacked_autoencoder`'s last phase.
 Relation: `denoising_autoencoder` with noise on the vector too, in an amount that it learns; on R52 its probe is below
 that one's. Of several processes each
 draws its own noise and takes free bits of its own texts.

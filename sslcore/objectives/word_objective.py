@@ -6,7 +6,7 @@ compared on equal terms.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from sslcore.errors import UserError
 from sslcore.models.word_weights import sif_weights, word_counts
 from sslcore.objectives.family import Family
 from sslcore.randomness import numpy_generator
+from sslcore.tokenization.words import Words
 from sslcore.training.epochs import EpochOrder
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class WordObjective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: ClassVar[Family] = "context"
+    tokenization: ClassVar[Words] = Words()
+    vocabulary_grows: ClassVar[bool] = True
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     dimensions: int = Field(default=100, ge=1, le=4096, description="Length of a word's vector.")
     window: int = Field(
@@ -173,6 +176,9 @@ class WordObjective(BaseModel):
         with torch.no_grad():
             network.vectors.uniform_(-bound, bound, generator=generator)
         return network
+
+    def going_on_from(self, earlier: "Encoder") -> Self:
+        return self
 
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
         """Give the words that both know the vectors that the earlier one learned.

@@ -1,4 +1,4 @@
-"""What a kind of tokenization must do, and the five tokens every vocabulary begins with."""
+"""What a kind of tokenization must do, and the five tokens every vocabulary of ours begins with."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PADDING_ID, UNKNOWN_ID, CLASSIFICATION_ID, SEPARATOR_ID, MASK_ID = range(5)
+UNKNOWN_ID = SPECIAL_TOKENS.index("[UNK]")
 
 
 class Encoded(NamedTuple):

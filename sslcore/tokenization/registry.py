@@ -6,13 +6,14 @@ from pydantic import Field, TypeAdapter
 
 from sslcore.tokenization.bpe import BPE
 from sslcore.tokenization.jieba_words import JiebaWords
+from sslcore.tokenization.pretrained import Pretrained
 from sslcore.tokenization.space_separated import SpaceSeparated
 from sslcore.tokenization.unigram import Unigram
 from sslcore.tokenization.word_piece import WordPiece
 from sslcore.tokenization.words import Words
 
 OfWords = Words | JiebaWords | SpaceSeparated
-Tokenization = Annotated[OfWords | BPE | WordPiece | Unigram, Field(discriminator="kind")]
+Tokenization = Annotated[OfWords | BPE | WordPiece | Unigram | Pretrained, Field(discriminator="kind")]
 
 TOKENIZATION: TypeAdapter[Tokenization] = TypeAdapter(Tokenization)
 """Validates a mapping or JSON into a member of the union."""

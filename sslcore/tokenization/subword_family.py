@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import tokenizers
 
 
+NO_TEXT = (
+    "there is nothing to make a vocabulary of: the training texts are empty. Check the text column and the filters "
+    "(dropped.parquet says what was left out and why)."
+)
+
+
 class SubwordTokenization(BaseModel):
     """What the kinds that make pieces of words have in common."""
 
@@ -55,22 +61,14 @@ class SubwordTokenization(BaseModel):
             progress(0.0, "sampling texts to learn pieces from")
             sample = even_sample(repeatable, self.training_characters)
             if not any(sample):
-                raise UserError(
-                    "there is nothing to make a vocabulary of: the training texts are empty. Check the text column and "
-                    "the filters (dropped.parquet says what was left out and why)."
-                )
+                raise UserError(NO_TEXT)
             utf8(sample)  # says which text is not one
             progress(0.1, "learning pieces")
             engine = SubwordEngine(self.trained(sample))
-            tokens = engine.tokens()
-            counts = np.zeros(len(tokens), np.int64)
-            done = 0
-            for batch in batched(repeatable):
-                counts += np.bincount(engine.encode(batch, ends=False).ids, minlength=len(counts))
-                done += len(batch)
-                progress(0.5 + 0.5 * done / total if total else 0.5, f"counted {int(counts.sum()):,} tokens")
+            counts = counts_of(engine, repeatable, total, progress, begin=0.5)
+        assert tuple(engine.tokens()[: len(SPECIAL_TOKENS)]) == SPECIAL_TOKENS
         counts[: len(SPECIAL_TOKENS)] = 0
-        return Fitted(tokens, counts, engine)
+        return Fitted(engine.tokens(), counts, engine)
 
     def restore(self, tokens: list[str], file: Path) -> Engine:
         from tokenizers import Tokenizer
@@ -89,9 +87,7 @@ class SubwordEngine:
     def tokens(self) -> list[str]:
         """Every token by id."""
         vocabulary = self._tokenizer.get_vocab()
-        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        assert tuple(tokens[: len(SPECIAL_TOKENS)]) == SPECIAL_TOKENS
-        return tokens
+        return sorted(vocabulary, key=vocabulary.__getitem__)
 
     def encode(self, texts: Sequence[str], *, ends: bool) -> Encoded:
         utf8(texts)  # says which text is not one
@@ -112,10 +108,25 @@ class SubwordEngine:
     def words(self, text: str) -> list[str]:
         normalizer, splitter = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
         written = normalizer.normalize_str(text) if normalizer else text
+        if splitter is None:
+            return [written]
         return [written[start:end] for _, (start, end) in splitter.pre_tokenize_str(written)]
 
     def huggingface(self) -> "tokenizers.Tokenizer":
         return self._tokenizer
+
+
+def counts_of(
+    engine: SubwordEngine, texts: Iterable[str], total: int, progress: Progress, begin: float = 0.0
+) -> np.ndarray:
+    """int64 [V]: how often each token occurs in the texts, `total` of them or an unknown number if 0."""
+    counts = np.zeros(len(engine.tokens()), np.int64)
+    done = 0
+    for batch in batched(texts):
+        counts += np.bincount(engine.encode(batch, ends=False).ids, minlength=len(counts))
+        done += len(batch)
+        progress(begin + (1 - begin) * done / total if total else begin, f"counted {int(counts.sum()):,} tokens")
+    return counts
 
 
 def even_sample(texts: Iterable[str], characters: int) -> list[str]:

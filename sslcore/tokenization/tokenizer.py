@@ -18,17 +18,9 @@ from sslcore import contracts
 from sslcore.errors import UserError
 from sslcore.progress import Progress, silent
 from sslcore.tokenization.batching import batched
-from sslcore.tokenization.engine import (
-    CLASSIFICATION_ID,
-    MASK_ID,
-    PADDING_ID,
-    SEPARATOR_ID,
-    SPECIAL_TOKENS,
-    UNKNOWN_ID,
-    Encoded,
-    Engine,
-)
+from sslcore.tokenization.engine import Encoded, Engine
 from sslcore.tokenization.registry import TOKENIZATION, OfWords, Tokenization
+from sslcore.tokenization.special_tokens import first_word, special_ids
 from sslcore.tokenization.word_family import WordTokenization
 
 if TYPE_CHECKING:
@@ -40,19 +32,15 @@ FILES = ("tokenizer.json", "vocabulary.parquet", "tokenization.json")
 class Tokenizer:
     """Text to ids and back. Made by `fit_tokenizer` or `Tokenizer.load`."""
 
-    padding_id = PADDING_ID
-    unknown_id = UNKNOWN_ID
-    classification_id = CLASSIFICATION_ID
-    separator_id = SEPARATOR_ID
-    mask_id = MASK_ID
-    first_word_id = len(SPECIAL_TOKENS)  # smaller ids are special tokens
-
     def __init__(self, specification: Tokenization, tokens: list[str], counts: np.ndarray, engine: Engine) -> None:
         self.specification = specification
         self.tokens = tokens
         self.counts = np.asarray(counts, np.int64)  # int64[V], in the training split; 0 for special tokens
         self._engine = engine
         assert len(tokens) == len(self.counts)
+        special = special_ids(tokens)
+        self.padding_id, self.unknown_id, self.classification_id, self.separator_id, self.mask_id = special
+        self.first_word_id = first_word(special, len(tokens))  # no word has a smaller id
 
     @property
     def vocabulary_size(self) -> int:

@@ -28,12 +28,15 @@ class WordStarts:
         self._always = isinstance(specification, WordTokenization)
         if self._always:
             return
-        surfaces = [_surface(token, specification.kind) for token in tokenizer.tokens]
+        kind = specification.kind if specification.kind != "pretrained" else _kind_of(tokenizer.tokens)
+        surfaces = [_surface(token, kind) for token in tokenizer.tokens]
         self._bytes = [written for written, _ in surfaces]
         self._marked_V = np.array([marked for _, marked in surfaces])
         special = np.arange(len(surfaces)) < tokenizer.first_word_id
         self._begins_V = np.array([_in_word(written[:4]) for written in self._bytes]) & ~special
-        self._ends_V = np.array([_in_word(written[-4:], end=True) for written in self._bytes]) & ~special
+        # A mark alone is the beginning of the word that follows it.
+        ends = [_in_word(written[-4:], end=True) if written else marked for written, marked in surfaces]
+        self._ends_V = np.array(ends) & ~special
         self._han_V = np.array([bool(HAN_BYTES.search(written)) for written in self._bytes]) & ~special
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
@@ -79,6 +82,14 @@ def _decoded(run: str) -> str:
             found.append("\n")
             raw = raw[1:]
     return "".join(found)
+
+
+def _kind_of(tokens: list[str]) -> str:
+    """Which of ours writes its tokens as a public vocabulary does."""
+    for mark, kind in (("##", "word_piece"), ("▁", "unigram")):
+        if sum(token.startswith(mark) for token in tokens) > len(tokens) // 100:
+            return kind
+    return "bpe"
 
 
 def _surface(token: str, kind: str) -> tuple[bytes, bool]:

@@ -3,7 +3,7 @@
 A checkpoint is one safetensors file, state-STEP.safetensors, that appears as a whole: whatever moment the machine stops
 at, those before are readable, and the last `KEPT` are. The training waits only for a copy of its state; checking it
 for numbers that are none, writing and waiting for the disk happen in a thread, a fiftieth of the time at most: the
-larger the model, the rarer.
+larger the model, the rarer. The weights that a probe found best stand in each of them, so that they are never apart.
 """
 
 import json
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sslcore.training.loop import Curve
 
 PATTERN = "state-*.safetensors"
+BEST = "best."  # before the names of the weights that a probe found best
 SECONDS = 60.0
 SHARE = 1 / 50
 KEPT = 2
@@ -37,6 +38,7 @@ class Checkpoint(NamedTuple):
     slowed: int  # times the learning rate was lowered after the training had diverged
     learning_rate: float | None  # that a range test found
     seconds: float  # that the run had taken, over all its attempts
+    best: dict[str, np.ndarray]  # the weights of the best probe so far
 
 
 class Checkpoints:
@@ -47,6 +49,7 @@ class Checkpoints:
         self._begun = time.monotonic()
         self._due = self._begun + SECONDS
         self.learning_rate: float | None = None  # that a range test found: it is kept with every state
+        self.best: dict[str, np.ndarray] = {}  # the weights of the best probe so far: they are, too
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
 
@@ -79,6 +82,7 @@ class Checkpoints:
         said = {"seconds": self.seconds, "slowed": slowed, "learning_rate": self.learning_rate}
         run = json.dumps({"begin": begin, **said, "curve": curve.state()})
         state = {name: np.array(array) for name, array in learner.state().items()}
+        state |= {BEST + name: array for name, array in self.best.items()}
         self._writing = self._writer.submit(self._write, begin.step, state, run)
 
     def finish(self) -> None:
@@ -131,5 +135,6 @@ def _read(file: Path) -> Checkpoint:
     with safe_open(file, "np") as tensors:
         said = json.loads(tensors.metadata()["run"])
         state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    best = {name.removeprefix(BEST): state.pop(name) for name in list(state) if name.startswith(BEST)}
     begin, seconds = Begin(*said["begin"]), float(said["seconds"])
-    return Checkpoint(begin, state, said["curve"], int(said["slowed"]), said["learning_rate"], seconds)
+    return Checkpoint(begin, state, said["curve"], int(said["slowed"]), said["learning_rate"], seconds, best)

@@ -5,7 +5,7 @@ Alignment, the mean ‖x − y‖² of two views of a text, and uniformity, ln m
 the share of dimensions that hardly change from text to text; of spread unit vectors each has a standard deviation of
 1/√D (Chen & He 2021, "SimSiam", figure 2), here below a hundredth of that. Effective rank (Roy & Vetterli 2007): exp of
 the entropy of the normalised singular values of the centred unit vectors; it cannot exceed the number of texts.
-`sslcore.evaluation.geometry` says the same of a finished encoder.
+`sslcore.evaluation.geometry` says the same of a finished encoder, and `alarm.py` when it is too bad.
 """
 
 import math
@@ -43,8 +43,10 @@ def effective_rank(vectors_BD: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def collapse(vectors_BD: torch.Tensor, second_BD: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-    """The measures of a step by name; alignment if there are second views."""
+def collapse(
+    vectors_BD: torch.Tensor, second_BD: torch.Tensor | None = None, *, of: str = ""
+) -> dict[str, torch.Tensor]:
+    """The measures of a step by name, after what the vectors are `of`; alignment if there are second views."""
     probed = vectors_BD[:PROBED].float()
     measures = {
         "uniformity": uniformity(probed),
@@ -53,7 +55,7 @@ def collapse(vectors_BD: torch.Tensor, second_BD: torch.Tensor | None = None) ->
     }
     if second_BD is not None:
         measures["alignment"] = alignment(probed, second_BD[:PROBED].float())
-    return measures
+    return {of + name: measure for name, measure in measures.items()}
 
 
 def unit(vectors_BD: torch.Tensor) -> torch.Tensor:

@@ -23,11 +23,15 @@ def peak_memory(device: str) -> int:
     """Bytes this process has held at most: of the GPU, if it computes on one, else of the machine's memory."""
     import resource
     import sys
+    from pathlib import Path
 
     import torch
 
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":  # there, getrusage also counts what the process that started this one held
+        status = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

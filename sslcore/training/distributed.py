@@ -35,6 +35,24 @@ class Team(NamedTuple):
 
         distributed.barrier()
 
+    def any(self, asked: bool) -> bool:
+        """Whether it is so in one of them: all hear the same after the same call."""
+        import torch
+        from torch import distributed
+
+        told = torch.tensor(float(asked), device=self.device)
+        distributed.all_reduce(told)
+        return bool(told)
+
+    def from_first(self, array: np.ndarray) -> np.ndarray:
+        """What the first process gives, in all; the others give an array of its shape and type."""
+        import torch
+        from torch import distributed
+
+        told = torch.from_numpy(np.array(array)).to(self.device)
+        distributed.broadcast(told, 0)
+        return told.cpu().numpy()
+
 
 def join(device: str) -> Team | None:
     """Meet the processes that torchrun started, one a GPU if `device` is "cuda"; None if this process is alone."""

@@ -5,6 +5,7 @@ covers hand-written updates in place (word2vec). Neither knows of epochs, loggin
 """
 
 import contextlib
+import gc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from sslcore.randomness import derive_seed, drawn_from
 from sslcore.training.devices import torch_threads
+from sslcore.training.memory import is_refusal, too_large_a_step
 from sslcore.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ class TorchLearner:
 
     def finish(self) -> "Encoder":
         self._module = self._loss  # what spreads it holds on to the processes' group
+        heads: Any = getattr(self._loss, "heads", dict)
+        self.encoder.heads = heads()
         return self.encoder
 
     def slow_down(self, factor: float) -> None:
@@ -144,12 +148,31 @@ class TorchLearner:
         return self.update_at(batch, self._schedule(batch.begin) * self._rate_factor)
 
     def update_at(self, batch: Any, rate: float) -> Metrics:
-        """One step at this learning rate, whatever the schedule says."""
+        """One step at this learning rate, whatever the schedule says.
+
+        Raises OutOfMemoryError that names what would fit; the weights are those before the step.
+        """
         seed = derive_seed(self._seed, self._steps, self._team.rank if self._team else 0)
         with torch_threads(self._threads), drawn_from(seed, self._device):
-            metrics = self._update(batch, rate)
-        self._steps += 1
-        return metrics
+            try:
+                metrics = self._update(batch, rate)
+                self._steps += 1
+                return metrics
+            except (MemoryError, RuntimeError) as error:
+                if not is_refusal(error):
+                    raise
+                said = str(error).splitlines()[0]
+            # Out here: the error holds on to all that the step had in memory.
+            raise too_large_a_step(self.encoder.objective, str(self._device), said, self._fitting(batch))
+
+    def loss_of(self, batch: Any) -> float:
+        """Of the weights as they are, with the draws of the step to come."""
+        import torch
+
+        self._loss.train()
+        seed = derive_seed(self._seed, self._steps, 0)
+        with torch.no_grad(), torch_threads(self._threads), drawn_from(seed, self._device):
+            return float(self._loss(batch)["loss"])
 
     def state(self) -> dict[str, np.ndarray]:
         state = {f"loss.{name}": tensor.cpu().numpy() for name, tensor in self._loss.state_dict().items()}
@@ -187,7 +210,7 @@ class TorchLearner:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-        losses = self._backward(batch)
+        losses = self._backward(batch, self._parts)
         for optimizer in self._optimizers:
             self._scaler.unscale_(optimizer)
         if self._gradient_norm is not None:
@@ -196,25 +219,26 @@ class TorchLearner:
         for optimizer in self._optimizers:
             self._scaler.step(optimizer)
         self._scaler.update()
-        names = list(losses)
+        names = sorted(losses)  # another process may have met them in another order
         values = torch.stack([losses[name].detach().float() for name in names])  # one wait for the device
         if self._team:
             torch.distributed.all_reduce(values)
             values /= self._team.size
-        return {**dict(zip(names, values.tolist(), strict=True)), "learning_rate": rate}
+        said = dict(zip(names, values.tolist(), strict=True))
+        return {**{name: said[name] for name in losses}, "learning_rate": rate}
 
-    def _backward(self, batch: Any) -> "dict[str, torch.Tensor]":
+    def _backward(self, batch: Any, parts: int) -> "dict[str, torch.Tensor]":
         """Gradients of the mean loss of the batch, part by part; the metrics are means by weight."""
         import torch
 
         whole, scale = batch, 1.0
         if self._team:
             batch, scale = batch.share(self._team.rank, self._team.size), float(self._team.size)
-        parts = batch.split(self._parts) if self._parts > 1 else [batch]
+        pieces = batch.split(parts) if parts > 1 else [batch]
         means: dict[str, torch.Tensor] = {}
-        for number, part in enumerate(parts):
+        for number, part in enumerate(pieces):
             share = scale * part.weight / whole.weight if part is not whole else 1.0
-            last = number == len(parts) - 1
+            last = number == len(pieces) - 1
             waiting = contextlib.nullcontext() if last or not self._team else self._module.no_sync()
             with waiting:
                 with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
@@ -223,6 +247,53 @@ class TorchLearner:
             for name, value in losses.items():
                 means[name] = means.get(name, 0) + value.detach() * share
         return means
+
+    def _fitting(self, batch: Any) -> dict[str, int]:
+        """Fields of the objective that make a step small enough; empty if none is found.
+
+        Halves, quarters … of the batch are tried: as parts or chunks, where the objective has them, else a share alone.
+        Half of what fits is said, for batches of many sizes leave gaps in memory after a while.
+        """
+        objective = self.encoder.objective
+        size = "batch_tokens" if "batch_tokens" in objective else "batch_size"
+        if self._team:  # the others wait for this process in the middle of a step
+            return {}
+        for pieces in (2**n for n in range(1, 11)):
+            parts, texts = self._parts * pieces, getattr(batch, "whole", batch.weight) // pieces
+            if "parts" in objective:
+                if len(batch.split(parts)) == len(batch.split(parts // 2)):
+                    break  # of a text each
+                if self._fits(batch, parts):
+                    return {"parts": 2 * parts, size: objective[size] // (2 * pieces)}
+            elif texts < 2:
+                break
+            elif "chunk" in objective:
+                self._loss.chunk = texts
+                if self._fits(batch, 1):
+                    return {"chunk": texts // 2, size: objective[size] // (2 * pieces)}
+            elif self._fits(batch.share(0, pieces), 1):
+                return {size: objective[size] // (2 * pieces)}
+        return {}
+
+    def _fits(self, batch: Any, parts: int) -> bool:
+        """Whether there is memory for the gradients of a batch, and for what the optimisers will want."""
+        import torch
+
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        try:
+            new = [p for o in self._optimizers for g in o.param_groups for p in g["params"] if p not in o.state]
+            moments = [torch.empty_like(parameter) for parameter in new for _ in range(2)]
+            self._backward(batch, parts)
+            del moments
+        except (MemoryError, RuntimeError) as error:
+            if not is_refusal(error):
+                raise
+            return False
+        return True
 
 
 class KernelLearner:

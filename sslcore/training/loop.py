@@ -19,11 +19,13 @@ from sslcore.progress import Progress
 from sslcore.training.learner import Batch, Batches, Learner, Metrics
 
 Steps = Iterator[tuple[int, Metrics]]
+Point = tuple[int, Metrics]
 CURVE_POINTS = 200  # enough for any plot; a metrics server is asked no more often than this
 REPORT_SECONDS = 0.25
 READY = 2  # batches made before they are asked for
 EXPLODED = 3.0  # times the loss at the start
 SUSPECT = 1.5  # times the same: nothing to go back to
+NEGLIGIBLE = 0.1  # a loss below has no room to fall, so that multiples of it mean nothing
 
 
 class DivergedError(UserError):
@@ -106,12 +108,12 @@ class Curve:
     """
 
     def __init__(self, points: int = CURVE_POINTS) -> None:
-        self.points: list[tuple[int, Metrics]] = []
+        self.points: list[Point] = []
         self._wanted = points
         self._reached = 0
         self._sums: dict[str, tuple[float, int]] = {}
 
-    def add(self, step: int, metrics: Metrics) -> tuple[int, Metrics] | None:
+    def add(self, step: int, metrics: Metrics) -> Point | None:
         """The point that this step completes, if it does.
 
         Raises DivergedError when its loss is EXPLODED times what it was at the start.
@@ -127,13 +129,22 @@ class Curve:
         self._sums = {}
         self.points.append(point)
         first, last = self.points[0][1]["loss"], point[1]["loss"]
-        if last > EXPLODED * first > 0:
+        if first > 0 and last > EXPLODED * max(first, NEGLIGIBLE):
             raise diverged(f"the loss rose from {first:.3g} at the start to {last:.3g}", step, metrics)
         return point
 
+    def note(self, measured: Metrics) -> Point:
+        """The last point, with what was measured at its step alone."""
+        step, metrics = self.points[-1]
+        self.points[-1] = (step, {**metrics, **measured})
+        return self.points[-1]
+
     def suspects(self, loss: float) -> bool:
         """Whether a step's loss is so far above that of the start that its state is not worth keeping."""
-        return bool(self.points) and loss > SUSPECT * self.points[0][1]["loss"] > 0
+        if not self.points:
+            return False
+        first = self.points[0][1]["loss"]
+        return first > 0 and loss > SUSPECT * max(first, NEGLIGIBLE)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""

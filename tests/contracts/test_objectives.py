@@ -28,6 +28,8 @@ SMALL = {
     "batch_size": 16,
     "queue": 64,
     "span_tokens": 8,
+    "members": [{"kind": "masked_lm"}, {"kind": "sim_cse", "weight": 0.1, "batch_size": 16}],
+    "labelled_batch_size": 16,
 }
 
 
@@ -42,7 +44,15 @@ def corpus_for(kind: str, items: EncodedCorpus) -> EncodedCorpus:
     if "size" not in objective_kinds()[kind].model_fields:
         return items
     end = int(items.document_offsets[60])
-    return EncodedCorpus(items.ids[:end], items.sentence_offsets[:61], items.document_offsets[:61], items.tokenizer)
+    bounds = items.sentence_offsets[:61], items.document_offsets[:61]
+    return labelled(EncodedCorpus(items.ids[:end], *bounds, items.tokenizer))
+
+
+def labelled(corpus: EncodedCorpus) -> EncodedCorpus:
+    """The same with a label for each document, which some objectives learn from."""
+    corpus.labels = np.arange(corpus.documents, dtype=np.int32) % 2
+    corpus.label_names = ("even", "odd")
+    return corpus
 
 
 @pytest.fixture
@@ -58,7 +68,7 @@ def items() -> EncodedCorpus:
     assert spec.submodule_search_locations
     file = Path(spec.submodule_search_locations[0]) / "test/test_data/lee_background.cor"
     lines = file.read_text(encoding="utf-8").lower().splitlines()
-    return EncodedCorpus.from_token_lists([line.split() for line in lines], minimum_count=3)
+    return labelled(EncodedCorpus.from_token_lists([line.split() for line in lines], minimum_count=3))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +179,7 @@ class TestEveryObjective:
     def test_a_tiny_corpus_trains(self, kind: str) -> None:
         """Fewer documents than a batch, fewer words than negatives, and a document without any known word."""
         lists = [["a", "b", "a", "b"] * 5, ["b", "a", "c"] * 5, ["only-once"]]
-        encoder = pretrain(small(kind), lists, seed=0)
+        encoder = pretrain(small(kind), labelled(EncodedCorpus.from_token_lists(lists)), seed=0)
         assert np.isfinite(encoder.encode(["a b", "c"])).all()
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

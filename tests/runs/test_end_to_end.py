@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tests.checkpoints import SENTENCES, made_checkpoint
 from tests.runs.conftest import SSLCORE, answer, new_store, sslcore
 
 ROOT = Path(__file__).parents[2]
@@ -159,3 +160,24 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: tu
     assert done.stdout == ""
     if arguments[0] != "predict":  # a registry has to be asked
         assert not (tmp_path / "store").exists()  # said before any server was started
+
+
+def test_a_job_that_goes_on_from_a_checkpoint_measures_it_as_it_was_too(tmp_path: Path, store: Path) -> None:
+    checkpoint = made_checkpoint("bert", tmp_path / "checkpoint")
+    rows = [{"text": text, "label": "ship" if "ship" in text else "other"} for text in SENTENCES * 3]
+    pd.DataFrame(rows).sample(frac=1, random_state=0).to_parquet(tmp_path / "rows.parquet")
+    settings = [
+        f"continuing={checkpoint}",
+        "objectives=[{kind: masked_lm, epochs: 1, maximum_tokens: 32, batch_tokens: 512}]",
+        "evaluation.labels_per_class=[2]",
+        "evaluation.contenders=[tfidf, probe]",
+        "corpus.deduplication={exact: false, near: false}",
+        "finetuning.epochs=1",
+    ]
+    fields = [part for setting in settings for part in ("--set", setting)]
+    said = answer("run", str(tmp_path / "rows.parquet"), "--label", "label", *fields, store=store)
+    contenders = {row["contender"] for row in said["scores"]}
+    assert {"before, frozen + linear probe", "masked_lm, frozen + linear probe"} <= contenders
+    assert {"take up checkpoint", "pretrain masked_lm"} <= set(said["paths"])
+    again = answer("run", str(tmp_path / "rows.parquet"), "--label", "label", *fields, store=store)
+    assert "take up checkpoint" in again["reused"]

@@ -56,6 +56,20 @@ def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tm
     assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
 
 
+def test_a_probe_on_the_labels_chooses_the_encoder_and_is_part_of_its_name(tmp_path: Path, store: Path) -> None:
+    pairs = (("sea", "ship"), ("wood", "oak"))
+    rows = [f"the {topic} number {n} has one {word} and no other,{topic}" for n in range(60) for topic, word in pairs]
+    (tmp_path / "texts.csv").write_text("body,about\n" + "\n".join(rows))
+    fields = ("texts.csv", "--label", "about", "--text", "body", "--set", "epochs=20", "--set", "dimensions=10")
+    said = answer("pretrain", *fields, "--probe", store=store)
+    assert 0 < said["probe"] <= 1
+    assert said["best_step"] <= said["steps"]
+    assert answer("pretrain", *fields, store=store)["key"] != said["key"]
+    assert answer("pretrain", *fields, "--probe", "--stop-on-collapse", store=store)["key"] == said["key"]
+    curve = pd.read_parquet(Path(said["path"]) / "curve.parquet")
+    assert curve[curve["metric"] == "probe"]["value"].max() == pytest.approx(said["probe"], abs=1e-4)
+
+
 def in_the_middle_of_pretraining(store: Path) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW"))}
     command = [str(SSLCORE), "pretrain", NEWS, "--store", str(store), "--set", "epochs=500"]

@@ -18,6 +18,7 @@ from sslcore.evaluation.figures import report_figures
 from sslcore.evaluation.report import SCREEN_LINES, EvaluationReport
 from sslcore.finetuning import FineTuning
 from sslcore.models.encoder import Encoder
+from sslcore.training.probing import Probed
 from tests.unit.conftest import TOPICS, topic_texts
 
 QUICK = Evaluation(
@@ -101,6 +102,27 @@ def test_pretraining_that_knows_the_topics_is_worth_it(
         assert contender.name in page
     assert "| labels per class | 2 | 8 | all (80) |" in page
     assert set(report_figures(tmp_path / "report")) == {"label_efficiency.png", "confusion.png"}
+
+
+def test_an_encoder_that_a_probe_chose_is_shown_with_its_probes_and_with_what_that_means(
+    corpus_of: Callable[..., Corpus], splits: Splits, encoder: Encoder, tmp_path: Path
+) -> None:
+    probes = tuple(
+        Probed(step=step, loss=loss, score=score, error=0.02)
+        for step, loss, score in ((10, 3.0, 0.5), (20, 2.0, 0.8), (30, 1.5, 0.7))
+    )
+    folder = tmp_path / "report"
+    folder.mkdir()
+    config = QUICK.model_copy(update={"labels_per_class": (2,), "contenders": ("tfidf", "probe")})
+    options = {"pretraining_seconds": {"skip_gram": 12.0}, "seed": 0, "probes": {"skip_gram": probes, "other": ()}}
+    write_evaluation_report(config, corpus_of(**splits), {"skip_gram": encoder}, folder, **options)  # type: ignore[arg-type]
+    report = EvaluationReport.load(folder)
+    assert report.probes == {"skip_gram": probes}
+    assert "- skip_gram: of 3 probes that of step 20 is the best, macro-F1 0.800 ± 0.020" in report.markdown()
+    assert "Spearman's ρ of pretext loss and probe -0.50" in report.markdown()
+    assert any(note.startswith("skip_gram was chosen among its steps by a probe on labels") for note in report.notes)
+    assert not any("other" in note.split() for note in report.notes)
+    assert "pretext_and_probe.png" in report_figures(folder)
 
 
 def test_labels_that_no_text_explains_are_not_worth_it_or_cannot_be_told(

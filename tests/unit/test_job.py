@@ -6,6 +6,7 @@ import pytest
 
 from flows.job import Job, deployment_parameters, job_from_file, job_from_source
 from sslcore.errors import UserError
+from sslcore.training.probing import Probing
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -26,6 +27,15 @@ def test_set_reaches_nested_fields_lists_and_types() -> None:
     assert job.seed == 7
     assert job.objectives[0].dimensions == 32
     assert job.registration.alias == "candidate"
+
+
+def test_set_reaches_into_what_is_left_out() -> None:
+    path = str(CONFIGS / "installed_documentation.yaml")
+    assert job_from_file(path).probe is None
+    assert job_from_file(path, ("probe={}",)).probe == Probing()
+    assert job_from_file(path, ("probe.patience=2", "probe.rows=40")).probe == Probing(patience=2, rows=40)
+    with pytest.raises(UserError, match=r"probe\.every"):
+        job_from_file(path, ("probe.every=0.001",))
 
 
 def test_another_kind_starts_from_its_own_defaults() -> None:

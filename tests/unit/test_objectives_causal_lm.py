@@ -11,8 +11,7 @@ import sslcore
 from sslcore.errors import UserError
 from sslcore.models.encoder import Encoder
 from sslcore.models.ragged import Sequences
-from sslcore.objectives import _causal_lm
-from sslcore.objectives._causal_lm import NextTokens, token_loss
+from sslcore.objectives._causal_lm import NextTokens
 from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.masked_lm import MaskedLM, MaskedTexts
 from sslcore.randomness import torch_generator
@@ -51,24 +50,6 @@ def gpt2(ours: Any) -> Any:
     theirs.set_attn_implementation("sdpa")
     theirs.transformer.load_state_dict(ours.model.state_dict())
     return theirs
-
-
-@pytest.mark.parametrize(("rows", "vocabulary", "width"), [(1, 2, 1), (5, 7, 3), (40, 11, 4)])
-def test_the_loss_is_the_formula(rows: int, vocabulary: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_causal_lm, "ROWS", 16)
-    generator = np.random.default_rng(rows)
-    states, table = generator.normal(size=(rows, width)), generator.normal(size=(vocabulary, width))
-    targets = generator.integers(0, vocabulary, rows)
-    total, right = 0.0, 0
-    for state, target in zip(states, targets, strict=True):
-        logits = np.array([sum(s * t for s, t in zip(state, row, strict=True)) for row in table])
-        total -= logits[target] - np.log(np.exp(logits).sum())
-        right += int(logits.argmax() == target)
-    loss, accuracy = token_loss(torch.tensor(states), torch.tensor(table), torch.tensor(targets))
-    assert loss.item() == pytest.approx(total / rows, rel=1e-9)
-    assert accuracy.item() == pytest.approx(right / rows)
-    arguments = [torch.tensor(x, requires_grad=True) for x in (states, table)]
-    assert torch.autograd.gradcheck(lambda s, t: token_loss(s, t, torch.tensor(targets))[0], arguments)
 
 
 @pytest.mark.parametrize("lengths", [[3], [5, 9, 2], [30, 1, 12, 12]])

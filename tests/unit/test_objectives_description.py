@@ -15,7 +15,7 @@ FOUND = descriptions()
 
 def test_every_objective_is_there_by_family() -> None:
     assert {d.kind for d in FOUND} == set(objective_kinds())
-    order = [("context", "reconstruction", "order", "contrast").index(d.family) for d in FOUND]
+    order = [("context", "reconstruction", "order", "contrast", "combination").index(d.family) for d in FOUND]
     assert order == sorted(order)
 
 

@@ -212,7 +212,7 @@ def test_what_does_not_fit_together_is_refused(fields: dict[str, object], said: 
         MaskedLM(**fields)  # type: ignore[arg-type]
 
 
-def test_it_goes_on_from_another_transformer_of_the_same_shape(corpus: EncodedCorpus) -> None:
+def test_it_goes_on_from_another_transformer(corpus: EncodedCorpus) -> None:
     small = {"size": "tiny", "epochs": 1, "maximum_tokens": 32, "batch_tokens": 4096}
     losses: dict[str, list[float]] = {"first": [], "second": []}
     first = sslcore.pretrain(
@@ -226,5 +226,5 @@ def test_it_goes_on_from_another_transformer_of_the_same_shape(corpus: EncodedCo
         on_metrics=lambda s, m: losses["second"].append(m["loss"]),
     )
     assert losses["second"][0] < losses["first"][0]
-    with pytest.raises(UserError, match="give the same size, layers, dimensions and maximum_tokens"):
+    with pytest.raises(UserError, match="maximum_tokens is 64, the architecture takes sequences of at most 32"):
         sslcore.pretrain(MaskedLM(**{**small, "maximum_tokens": 64}), corpus, seed=0, continuing=first)

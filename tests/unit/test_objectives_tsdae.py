@@ -92,7 +92,8 @@ def causal_by_hand(loss: RestoredSentences, batch: DamagedTexts) -> float:
         for end in range(1, len(one.whole_ids)):
             prefix = torch.from_numpy(one.whole_ids[:end])
             state = loss.decoded(sequence(prefix), vector)[-1:]
-            logits = loss.head(state, encoder.model.get_input_embeddings().weight)
+            table = encoder.model.get_input_embeddings().weight
+            logits = torch.nn.functional.linear(loss.head.transform(state), table, loss.head.bias)
             total -= logits.log_softmax(dim=1)[0, one.whole_ids[end]].item()
     return total / batch.weight
 

@@ -19,6 +19,7 @@ from sslcore.objectives.autoencoder import Autoencoder
 from sslcore.objectives.byol import BYOL
 from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.combined import Combined
 from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
 from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
 from sslcore.objectives.cpc import CPC
@@ -30,6 +31,7 @@ from sslcore.objectives.moco import MoCo
 from sslcore.objectives.next_sentence import NextSentence
 from sslcore.objectives.registry import AnyObjective
 from sslcore.objectives.replaced_tokens import ReplacedTokens
+from sslcore.objectives.s4l import S4L
 from sslcore.objectives.sentence_order import SentenceOrder
 from sslcore.objectives.sequence_denoising import SequenceDenoising
 from sslcore.objectives.sim_cse import SimCSE
@@ -78,6 +80,12 @@ OBJECTIVES: dict[str, AnyObjective] = {
             SequenceDenoising(**OF_PIECES, deletion=0.1),
         )
     },
+    "combined": Combined(
+        **{**OF_PIECES, "epochs": 1},
+        parts=2,
+        members=[{"kind": kind, "batch_size": 150} for kind in ("tsdae", "moco", "byol")],
+    ),
+    "s4l": S4L(**OF_PIECES, parts=2),
     "autoencoder": Autoencoder(dimensions=8, epochs=3),
     "stacked_autoencoder": StackedAutoencoder(dimensions=8, hidden_dimensions=12, epochs=3),
     "sparse_autoencoder": SparseAutoencoder(dimensions=8, epochs=3),
@@ -93,7 +101,9 @@ class StoppedError(Exception):
 
 @pytest.fixture(scope="module")
 def corpus() -> EncodedCorpus:
-    return EncodedCorpus.from_token_lists(LISTS)
+    made = EncodedCorpus.from_token_lists(LISTS)
+    made.labels, made.label_names = np.arange(made.documents, dtype=np.int32) % 2, ("even", "odd")
+    return made
 
 
 @pytest.fixture(autouse=True)

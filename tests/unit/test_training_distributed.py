@@ -100,3 +100,49 @@ encoder = sslcore.pretrain(objective, lists, seed=0, workers=1)
 weights = next(encoder.network.parameters()).detach().numpy()
 np.save(f"{sys.argv[2]}-{os.environ.get('RANK', 0)}.npy", weights)
 """
+
+
+ASKED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np, sslcore
+generator = np.random.default_rng(0)
+lists = [[f"w{j}" for j in generator.integers(0, 30, 12)] for i in range(400)]
+name, rank, at = sys.argv[1], int(os.environ["RANK"]), dict(enumerate(map(int, sys.argv[2:])))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what it does once the run has ended
+heard = []
+def hear(step, metrics):
+    heard.append(step)
+    if step == at.get(rank):
+        os.kill(os.getpid(), signal.SIGTERM)
+objective = sslcore.DenoisingAutoencoder(dimensions=8, epochs=8, learning_rate=1e-3)
+try:
+    encoder = sslcore.pretrain(
+        objective, lists, seed=0, workers=1, on_metrics=hear, checkpoints=Path(f"checkpoints-{name}")
+    )
+    np.save(f"{name}-{rank}.npy", next(encoder.network.parameters()).detach().numpy())
+except sslcore.UserError as error:
+    Path(f"{name}-{rank}.txt").write_text(str(error))
+"""
+
+
+def test_one_that_is_asked_to_end_takes_the_others_with_it_after_the_same_step_which_is_saved(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(ASKED)
+
+    def run(name: str, *at: int) -> None:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        done = subprocess.run(
+            [*command, "train.py", name, *map(str, at)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+
+    run("run", 9, 6)  # the system's signals never come at one moment
+    said = [(tmp_path / f"run-{rank}.txt").read_text() for rank in range(2)]
+    assert said[0] == said[1] == "asked to end at step 6, which is saved; the same call goes on from there"
+    assert [file.name for file in (tmp_path / "checkpoints-run").iterdir()] == ["state-000000000006.safetensors"]
+    run("run")
+    run("unbroken")
+    names = ("run-0", "run-1", "unbroken-0", "unbroken-1")
+    resumed, other, unbroken, last = (np.load(tmp_path / f"{name}.npy") for name in names)
+    for array in (other, unbroken, last):
+        np.testing.assert_array_equal(resumed, array)

@@ -1,0 +1,86 @@
+"""Which transformer of Hugging Face it is: the fields of a config.json, checked and completed for a tokenizer.
+
+A dictionary in place of transformers' own object: it goes into configurations, forms and encoder.json as it is.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sslcore.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from sslcore.tokenization.tokenizer import Tokenizer
+
+Architecture = dict[str, Any]
+
+BIDIRECTIONAL = ("bert", "roberta", "xlm-roberta")
+CAUSAL = ("gpt2",)
+OFFSET_POSITIONS = ("roberta", "xlm-roberta")  # their first position is the one after the padding's id
+NOT_ARCHITECTURE = {"architectures", "dtype", "id2label", "label2id", "transformers_version", "_name_or_path"}
+DROPOUTS = ("hidden_dropout_prob", "embd_pdrop", "resid_pdrop")
+DROPOUTS_OF_ATTENTION = ("attention_probs_dropout_prob", "attn_pdrop")
+
+
+def configured(architecture: Architecture, tokenizer: "Tokenizer", dropout: float) -> "PretrainedConfig":
+    """The configuration of a model of this architecture for the tokenizer's vocabulary and special tokens.
+
+    Raises UserError for a field that its model_type does not have, a wrong value, and a vocabulary that is too small.
+    """
+    config = _read(architecture, tokenizer.vocabulary_size)
+    if config.vocab_size < tokenizer.vocabulary_size:
+        raise UserError(
+            f"the architecture has vectors for {config.vocab_size:,} tokens (vocab_size), the tokenizer has "
+            f"{tokenizer.vocabulary_size:,} tokens: they are not of one checkpoint. Encode the corpus with the "
+            "checkpoint's own tokenizer, or leave vocab_size out"
+        )
+    if config.hidden_size % config.num_attention_heads:
+        raise UserError(
+            f"the architecture's width of {config.hidden_size} cannot be divided among {config.num_attention_heads} "
+            "heads: give a width that is a multiple of the heads"
+        )
+    ids = {"pad": tokenizer.padding_id, "bos": tokenizer.classification_id, "eos": tokenizer.separator_id}
+    config.update({f"{name}_token_id": number for name, number in ids.items()})
+    config.use_cache = False
+    for name in DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    for name in DROPOUTS_OF_ATTENTION:
+        if hasattr(config, name):
+            setattr(config, name, 0.0)  # with any, torch has no fast attention on the CPU
+    return config
+
+
+def architecture_of(config: "PretrainedConfig") -> Architecture:
+    """What `configured` needs to make the same again."""
+    known = type(config)().to_dict().keys() - NOT_ARCHITECTURE
+    said = {name: value for name, value in config.to_diff_dict().items() if name in known}
+    return {"model_type": config.model_type, **said}
+
+
+def shape_of(architecture: Architecture) -> tuple[int, int, int]:
+    """Width, layers, heads."""
+    config = _read(architecture, 1)
+    return config.hidden_size, config.num_hidden_layers, config.num_attention_heads
+
+
+def first_position(config: "PretrainedConfig") -> int:
+    """The number that the model gives to the first token of a sequence."""
+    return int(config.pad_token_id) + 1 if config.model_type in OFFSET_POSITIONS else 0
+
+
+def _read(architecture: Architecture, vocabulary_size: int) -> "PretrainedConfig":
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    kind = type(AutoConfig.for_model(architecture["model_type"]))
+    known = kind().to_dict().keys() | kind.attribute_map.keys()
+    if unknown := architecture.keys() - known:  # transformers takes any name and forgets it
+        raise UserError(
+            f"architecture: {architecture['model_type']} has no field {sorted(unknown)[0]!r}; its fields are "
+            f"{', '.join(sorted(known - NOT_ARCHITECTURE))}"
+        )
+    try:
+        return AutoConfig.for_model(**{"vocab_size": vocabulary_size, **architecture})
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise UserError(f"architecture: {' '.join(str(error).split())}") from error

@@ -1,0 +1,72 @@
+"""Small public checkpoints, written by transformers as its users have them; weights are random."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SENTENCES = [
+    f"The {a} {b} was seen near the {c} on the {d}."
+    for a in ("small", "unbelievable", "grey")
+    for b in ("quokka", "ship", "minister")
+    for c in ("harbour", "police station", "river")
+    for d in ("evening", "second of May", "way home")
+]
+SHAPE: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def tokenizer_of(kind: str) -> Any:
+    """A small vocabulary written as the kind writes it, its special tokens where the kind has them."""
+    from tokenizers import Tokenizer as Made
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if kind == "bert":
+        made = Made(models.WordPiece(unk_token="[UNK]"))
+        made.normalizer = normalizers.BertNormalizer()
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        made.decoder = decoders.WordPiece()
+        special = ["[PAD]", *(f"[unused{n}]" for n in range(20)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        trainer: Any = trainers.WordPieceTrainer(vocab_size=250, special_tokens=special)
+        names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+        names["mask_token"] = "[MASK]"
+    else:
+        made = Made(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        special = ["<s>", "<pad>", "</s>", "<unk>"] if kind == "roberta" else []
+        trainer = trainers.BpeTrainer(
+            vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
+        names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+        if kind == "roberta":
+            names = {"cls_token": "<s>", "bos_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"}
+            names |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    made.train_from_iterator(SENTENCES, trainer)
+    last = {"bert": [], "roberta": ["<mask>"], "gpt2": ["<|endoftext|>"]}[kind]
+    made.add_special_tokens(last)
+    made.enable_truncation(6)  # as many a public tokenizer.json has it: nothing of ours
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)
+
+
+def made_checkpoint(kind: str, folder: Path) -> Path:
+    """A checkpoint of random weights, written by transformers."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    tokenizer = tokenizer_of(kind)
+    size = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SHAPE}
+    if kind == "roberta":
+        size |= {"type_vocab_size": 1, "max_position_embeddings": 66, "pad_token_id": tokenizer.pad_token_id}
+    if kind == "gpt2":
+        ends = tokenizer.eos_token_id
+        size = {"vocab_size": len(tokenizer), "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2}
+        size |= {"bos_token_id": ends, "eos_token_id": ends}
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(kind, **size)
+    model = (AutoModelForCausalLM if kind == "gpt2" else AutoModelForMaskedLM).from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))  # biases and norms too
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
