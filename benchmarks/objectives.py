@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 import statistics
-import time
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from sslcore.tokenization.jieba_words import JiebaWords
 from sslcore.tokenization.tokenizer import fit_tokenizer
 from sslcore.tokenization.word_piece import WordPiece
 from sslcore.tokenization.words import Words
+from sslcore.training.pretraining import write_encoder
 
 BUDGETS, DRAWS = (8, 32), (0, 1, 2)
 
@@ -112,14 +113,16 @@ def main() -> None:
             if transformer:
                 epochs = max(1, round(arguments.tokens / corpus.tokens))
                 objective = objective_from(f"{words} size={arguments.size} epochs={epochs}")
-            trained, random, speeds = [], [], []
+            trained, random, runs = [], [], []
             for seed in range(arguments.seeds):
-                started = time.perf_counter()
-                encoder = sslcore.pretrain(objective, corpus, seed=seed)
-                speeds.append(corpus.tokens * objective.epochs / (time.perf_counter() - started))
+                with tempfile.TemporaryDirectory() as folder:
+                    runs.append(write_encoder(objective, corpus, Path(folder), seed=seed))
+                    encoder = sslcore.load(folder)
                 trained.append(probe(encoder, data))
                 random.append(probe(encoder.fresh(torch_generator(seed, "random")), data))
-            said: dict[str, Any] = {"set": name, "kind": words, "tokens_per_second": round(statistics.median(speeds))}
+            said: dict[str, Any] = {"set": name, "kind": words}
+            for figure in ("tokens_per_second", "waiting_for_data"):
+                said[figure] = statistics.median(run[figure] for run in runs)
             for budget in map(str, BUDGETS):
                 for who, scores in (("trained", trained), ("random", random)):
                     values = [score[budget] for score in scores]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-AT_ONCE = 2**23  # logits in a chunk: 32 MB
+AT_ONCE = 2**22  # logits in a chunk: 16 MB
 ROWS = 256  # of a chunk at least: with fewer, reading the table and adding to its gradient would take the time
 
 Choose = Callable[[torch.Tensor], torch.Tensor]  # a token [R] by its probabilities [R, V]
@@ -68,16 +68,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             states, table, bias = (x.to(precision) for x in (states_ND, table_VD, bias_V))
             for states_RD, targets_R in zip(states.split(rows), targets_N.split(rows), strict=True):
-                chunk_RV = torch.addmm(bias, states_RD, table.T).to(exact).log_softmax(dim=1)
-                total += torch.nn.functional.nll_loss(chunk_RV, targets_R, reduction="sum")
-                chunk_RV.exp_()
+                # In place from here on: logits, probabilities, gradients of the logits.
+                chunk_RV = torch.addmm(bias, states_RD, table.T).to(exact)
+                chunk_RV -= chunk_RV.amax(dim=1, keepdim=True)
+                total -= chunk_RV.gather(1, targets_R[:, None]).sum()
+                sums_R = chunk_RV.exp_().sum(dim=1)
+                total += sums_R.log().sum()
+                chunk_RV /= sums_R[:, None]
                 chosen.append(choose(chunk_RV))
-                # Of a softmax's cross-entropy by its logits: p, and p − 1 at the target.
                 chunk_RV[torch.arange(len(targets_R), device=targets_R.device), targets_R] -= 1
                 of_bias_V += chunk_RV.sum(dim=0)
                 chunk_RV = chunk_RV.to(precision)
                 of_states.append(chunk_RV @ table)
                 of_table_VD += chunk_RV.T @ states_RD
+                del chunk_RV  # before the next one is made
         chosen_N = torch.cat(chosen)
         ctx.save_for_backward(torch.cat(of_states).to(states_ND.dtype), of_table_VD, of_bias_V)
         ctx.mark_non_differentiable(chosen_N)

@@ -15,7 +15,6 @@ from sslcore.models.framing import places_of
 from sslcore.models.word_weights import damping, sif_weights, word_counts
 from sslcore.objectives.family import Family
 from sslcore.randomness import numpy_generator
-from sslcore.tokenization.words import Words
 from sslcore.training.epochs import EpochOrder
 from sslcore.training.schedules import Schedule, warmup_cosine
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
     from sslcore.training.learner import TorchLearner
 
@@ -124,7 +124,6 @@ class BagObjective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: ClassVar[Family] = "reconstruction"
-    tokenization: ClassVar[Words] = Words()
     vocabulary_grows: ClassVar[bool] = False
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     dimensions: int = Field(default=256, ge=1, le=4096, description="Length of a text's vector.")
@@ -142,6 +141,12 @@ class BagObjective(BaseModel):
         description="Same seed, same bytes: one thread trains. False: torch uses all threads, which helps on a quiet "
         "machine with many cores and hurts on a busy one.",
     )
+
+    @property
+    def tokenization(self) -> "Tokenization":
+        from sslcore.tokenization.words import Words
+
+        return Words()
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         words = int((word_counts(corpus.tokenizer) > 0).sum())

@@ -19,7 +19,6 @@ from sslcore.models.architecture import CAUSAL, Architecture
 from sslcore.models.framing import frame_pieces, without_ends
 from sslcore.objectives.masked_lm import MaskedTexts
 from sslcore.objectives.transformer_objective import TransformerObjective
-from sslcore.tokenization.bpe import BPE
 from sslcore.training.pieces import PieceOrder, cut_documents
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.registry import Tokenization
 
 
 class CausalLM(TransformerObjective):
@@ -35,11 +35,17 @@ class CausalLM(TransformerObjective):
     model_config = ConfigDict(title="Causal language model")
 
     model_types: ClassVar[tuple[str, ...]] = CAUSAL
-    tokenization: ClassVar[BPE] = BPE()  # any text can be written with it, spaces too
     kind: Literal["causal_lm"] = "causal_lm"
     pooling: Literal["mean", "last"] = Field(  # type: ignore[assignment]  # the first token has seen nothing
         default="mean", description="Vector of a text: the mean of its tokens' states, or the state of its last."
     )
+
+    @property
+    def tokenization(self) -> "Tokenization":
+        """Any text can be written with it, spaces too."""
+        from sslcore.tokenization.bpe import BPE
+
+        return BPE()
 
     @property
     def architecture_of_size(self) -> Architecture:

@@ -15,8 +15,9 @@ it is; its sentences in reverse (of one sentence, the halves swapped); its token
 each time. No two are the same order in disguise, as a rotation of two sentences and their reverse would be; but a text
 of two or three tokens has too few orders for all to differ.
 
-Wants: labelled texts, a thousand or more. Requires: texts of two labels; only rows that have a label, and two different
-tokens, are learned from. The encoder has seen all labels of the training split: on a curve of fewer labels it is ahead.
+Wants: a thousand labelled texts or more, with labels to which order matters. Requires: texts of two labels; only rows
+that have a label, and two different tokens, are learned from. The encoder has then seen all labels of the training
+split: on a curve of fewer labels it is ahead.
 Costs: four passes of the encoder over a text.
 Relation: `s4l` learns from the rows without a label too, by a pretext task beside the labels, and `sentence_order` from
 order alone; where few rows have a label, pretrain with `masked_lm` first and go on from that encoder.
@@ -34,7 +35,6 @@ from sslcore.objectives.family import Family
 from sslcore.objectives.text_views import tokens_until_next
 from sslcore.objectives.transformer_objective import TransformerObjective
 from sslcore.randomness import numpy_generator
-from sslcore.tokenization.encoding import NO_LABEL
 from sslcore.training.pieces import PieceOrder
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class LabelAugmentation(TransformerObjective):
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         super().check(corpus, device)
-        labelled = np.flatnonzero(corpus.labels != NO_LABEL)
+        labelled = np.flatnonzero(corpus.labelled)
         if not len(labelled):
             raise UserError(
                 f"{self.kind} learns from labels, and no document of this corpus has one: name the column of the label "
@@ -146,7 +146,7 @@ class LabelledTexts(NamedTuple):
 def labelled_texts(corpus: "EncodedCorpus", longest: int) -> LabelledTexts:
     """Those of the documents with a label that have another order: two different tokens at least."""
     offsets = np.asarray(corpus.document_offsets)
-    chosen = np.flatnonzero((corpus.labels != NO_LABEL) & (np.diff(offsets) >= 2))
+    chosen = np.flatnonzero(corpus.labelled & (np.diff(offsets) >= 2))
     starts, ends = offsets[chosen], np.minimum(offsets[chosen + 1], offsets[chosen] + longest)
     if len(chosen):
         changes = np.append(corpus.ids[1:] != corpus.ids[:-1], False)  # [i]: whether the token after i is another

@@ -115,11 +115,9 @@ class S4L(TransformerObjective):
 
 def labelled_texts(corpus: "EncodedCorpus", longest: int) -> tuple[np.ndarray, np.ndarray]:
     """(bounds int64 [T, 2], labels int64 [T]) of the documents with a label and a known word, cut to `longest`."""
-    from sslcore.tokenization.encoding import NO_LABEL
-
     offsets, labels = np.asarray(corpus.document_offsets), np.asarray(corpus.labels)
     bounds = np.stack([offsets[:-1], np.minimum(offsets[1:], offsets[:-1] + longest)], axis=1)
-    kept = (labels != NO_LABEL) & (bounds[:, 0] < bounds[:, 1])
+    kept = corpus.labelled & (bounds[:, 0] < bounds[:, 1])
     bounds, labels = bounds[kept], labels[kept]
     if len(bounds):
         known = np.append(np.asarray(corpus.ids) >= corpus.tokenizer.first_word_id, False)

@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from sslcore.errors import UserError
 from sslcore.models.architecture import BIDIRECTIONAL, Architecture, architecture_of, configured, shape_of
 from sslcore.objectives.family import Family
-from sslcore.tokenization.bpe import BPE
-from sslcore.tokenization.word_piece import WordPiece
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.models.transformer import TransformerEncoder
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
     from sslcore.training.learner import Precision, TorchLearner
 
@@ -51,7 +50,6 @@ class TransformerObjective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: ClassVar[Family] = "context"
-    tokenization: ClassVar[WordPiece | BPE] = WordPiece()
     vocabulary_grows: ClassVar[bool] = False
     model_types: ClassVar[tuple[str, ...]] = BIDIRECTIONAL
     kind: str  # each objective's own literal; named here so that it leads in forms and files
@@ -137,6 +135,12 @@ class TransformerObjective(BaseModel):
         width, layers, heads = shape_of(self.architecture)
         alike = min(SIZES.values(), key=lambda size: abs(size.dimensions - width))
         return Size(width, layers, heads, alike.learning_rate)._replace(**given)
+
+    @property
+    def tokenization(self) -> "Tokenization":
+        from sslcore.tokenization.word_piece import WordPiece
+
+        return WordPiece()
 
     @property
     def architecture_of_size(self) -> Architecture:

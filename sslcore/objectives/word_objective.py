@@ -15,7 +15,6 @@ from sslcore.errors import UserError
 from sslcore.models.word_weights import sif_weights, word_counts
 from sslcore.objectives.family import Family
 from sslcore.randomness import numpy_generator
-from sslcore.tokenization.words import Words
 from sslcore.training.epochs import EpochOrder
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.models.word_vectors import WordVectors
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
     from sslcore.training.learner import KernelLearner, Metrics
 
@@ -97,7 +97,6 @@ class WordObjective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: ClassVar[Family] = "context"
-    tokenization: ClassVar[Words] = Words()
     vocabulary_grows: ClassVar[bool] = True
     kind: str  # each objective's own literal; named here so that it leads in forms and files
     dimensions: int = Field(default=100, ge=1, le=4096, description="Length of a word's vector.")
@@ -149,6 +148,12 @@ class WordObjective(BaseModel):
         """int64 [V]: occurrences of the words that are trained, 0 for the others."""
         counts = word_counts(tokenizer)
         return np.where(counts >= self.minimum_count, counts, 0)
+
+    @property
+    def tokenization(self) -> "Tokenization":
+        from sslcore.tokenization.words import Words
+
+        return Words()
 
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         counts, trained = word_counts(corpus.tokenizer), self.counts(corpus.tokenizer)

@@ -70,6 +70,11 @@ class EncodedCorpus:
         """How many documents there are."""
         return len(self.document_offsets) - 1
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """bool [documents]: which have a label."""
+        return np.asarray(self.labels) != NO_LABEL
+
     @classmethod
     def open(cls, folder: str | Path) -> "EncodedCorpus":
         """Map what `encode_corpus` wrote. Raises UserError naming the file that is missing or cut short."""

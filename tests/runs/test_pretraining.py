@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sslcore.training.probing import Probing
 from tests.runs.conftest import SSLCORE, answer
 
 NEWS = "package:gensim/test/test_data/lee_background.cor"  # 300 items, one a line
@@ -56,16 +57,17 @@ def test_pretraining_goes_on_with_new_text_and_the_lineage_leads_through_both(tm
     assert {raw["name"] for raw in origin["raw_files"]} == {"early.txt", "late.txt"}
 
 
-def test_a_probe_on_the_labels_chooses_the_encoder_and_is_part_of_its_name(tmp_path: Path, store: Path) -> None:
+def test_a_probe_on_the_labels_chooses_the_encoder_and_is_part_of_what_was_asked(tmp_path: Path, store: Path) -> None:
     pairs = (("sea", "ship"), ("wood", "oak"))
     rows = [f"the {topic} number {n} has one {word} and no other,{topic}" for n in range(60) for topic, word in pairs]
     (tmp_path / "texts.csv").write_text("body,about\n" + "\n".join(rows))
     fields = ("texts.csv", "--label", "about", "--text", "body", "--set", "epochs=20", "--set", "dimensions=10")
-    said = answer("pretrain", *fields, "--probe", store=store)
+    said = answer("pretrain", *fields, "--probe", "--stop-on-collapse", store=store)
     assert 0 < said["probe"] <= 1
     assert said["best_step"] <= said["steps"]
-    assert answer("pretrain", *fields, store=store)["key"] != said["key"]
-    assert answer("pretrain", *fields, "--probe", "--stop-on-collapse", store=store)["key"] == said["key"]
+    asked = json.loads((Path(said["path"]) / "manifest.json").read_text())["spec"]
+    assert asked["probe"] == Probing().model_dump()
+    assert "stop_on_collapse" not in asked  # which decides only whether there is an encoder
     curve = pd.read_parquet(Path(said["path"]) / "curve.parquet")
     assert curve[curve["metric"] == "probe"]["value"].max() == pytest.approx(said["probe"], abs=1e-4)
 

@@ -19,9 +19,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn(rows: int, vocabulary: int, width: int, dtype: torch.dtype = torch.float64) -> list[Any]:
     generator = torch.Generator().manual_seed(rows)
     shapes = (rows, width), (vocabulary, width), (vocabulary,)
-    states, table, bias = (
-        torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes
-    )
+    states, table, bias = (torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes)
     return [states, table, torch.randint(0, vocabulary, (rows,), generator=generator), bias]
 
 
