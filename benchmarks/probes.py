@@ -9,7 +9,6 @@ the objective's encoder before any training, mean ± standard deviation over thr
 """
 
 import argparse
-import json
 import lzma
 import time
 import warnings
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -77,9 +77,7 @@ def objective_from(words: str) -> Any:
     """`skip_gram window=5 pooling=mean` as an objective."""
     kind, *fields = words.split()
     values = dict(field.split("=", 1) for field in fields)
-    return parse_objective(
-        {"kind": kind, **{k: json.loads(v) if v[0] in "0123456789tf" else v for k, v in values.items()}}
-    )
+    return parse_objective({"kind": kind, **{name: yaml.safe_load(value) for name, value in values.items()}})
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from tasks import runtime
 from tasks.runtime import OnMetrics
 
 VERSION = 4  # 4: every batch follows from the seed and its number alone
+HOW = {"parts", "chunk"}  # a step is computed in: as `workers` no part of what is asked for, so that a run that was out
+# of memory goes on from its checkpoint with more of them
 
 
 @task(name="pretrain", task_run_name="pretrain {objective.kind}", cache_policy=NO_CACHE)
@@ -54,7 +56,7 @@ def pretrain(
                 stop_on_collapse=stop_on_collapse,
             )
 
-    asked = {**objective.model_dump(mode="json"), "seed": seed}
+    asked = {**objective.model_dump(mode="json", exclude=HOW), "seed": seed}
     return runtime.build(
         f"pretrain {objective.kind}",
         "encoder",

@@ -97,6 +97,7 @@ def write_evaluation_report(
         notes += cell_notes(config, result, material)
         clock.lap("predictions and verdict")
     notes += [NOTE_ON_PROBE.format(name) for name, found in (probes or {}).items() if found]
+    notes += [NOTE_ON_LABELS.format(name) for name, encoder in encoders.items() if learned_labels(encoder)]
     report = EvaluationReport(
         labels=tuple(material.labels) if material else (),
         train_rows=len(material.train) if material else 0,
@@ -128,6 +129,17 @@ def write_evaluation_report(
     return summary(report)
 
 
+def learned_labels(encoder: "Encoder") -> bool:
+    """Whether its objective read the labels of its corpus."""
+    from sslcore.objectives.registry import objective_kinds
+
+    return getattr(objective_kinds()[encoder.objective["kind"]], "learns_labels", False)
+
+
+NOTE_ON_LABELS = (
+    "{0} was pretrained with the labels of the whole training split: where fewer labels are given, its rows say what "
+    "all of them are worth, and are no fair comparison."
+)
 NO_LABELS = (
     "the corpus has no labels, so nothing can be learnt and scored downstream. Label a few hundred documents (a column "
     "of a csv or jsonl file, or one folder per class) and run again; word benchmarks and neighbours need no labels."

@@ -27,7 +27,8 @@ def configured(architecture: Architecture, tokenizer: "Tokenizer", dropout: floa
 
     Raises UserError for a field that its model_type does not have, a wrong value, and a vocabulary that is too small.
     """
-    config = _read(architecture, tokenizer.vocabulary_size)
+    ids = (tokenizer.padding_id, tokenizer.classification_id, tokenizer.separator_id)
+    config = _read(architecture, tokenizer.vocabulary_size, ids)
     if config.vocab_size < tokenizer.vocabulary_size:
         raise UserError(
             f"the architecture has vectors for {config.vocab_size:,} tokens (vocab_size), the tokenizer has "
@@ -39,8 +40,6 @@ def configured(architecture: Architecture, tokenizer: "Tokenizer", dropout: floa
             f"the architecture's width of {config.hidden_size} cannot be divided among {config.num_attention_heads} "
             "heads: give a width that is a multiple of the heads"
         )
-    ids = {"pad": tokenizer.padding_id, "bos": tokenizer.classification_id, "eos": tokenizer.separator_id}
-    config.update({f"{name}_token_id": number for name, number in ids.items()})
     config.use_cache = False
     for name in DROPOUTS:
         if hasattr(config, name):
@@ -60,7 +59,7 @@ def architecture_of(config: "PretrainedConfig") -> Architecture:
 
 def shape_of(architecture: Architecture) -> tuple[int, int, int]:
     """Width, layers, heads."""
-    config = _read(architecture, 1)
+    config = _read(architecture, 1, (0, 0, 0))
     return config.hidden_size, config.num_hidden_layers, config.num_attention_heads
 
 
@@ -69,7 +68,8 @@ def first_position(config: "PretrainedConfig") -> int:
     return int(config.pad_token_id) + 1 if config.model_type in OFFSET_POSITIONS else 0
 
 
-def _read(architecture: Architecture, vocabulary_size: int) -> "PretrainedConfig":
+def _read(architecture: Architecture, vocabulary_size: int, ids: tuple[int, int, int]) -> "PretrainedConfig":
+    """`ids` of padding, begin and end take the place of any that the architecture has."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
@@ -81,6 +81,7 @@ def _read(architecture: Architecture, vocabulary_size: int) -> "PretrainedConfig
             f"{', '.join(sorted(known - NOT_ARCHITECTURE))}"
         )
     try:
-        return AutoConfig.for_model(**{"vocab_size": vocabulary_size, **architecture})
+        special = dict(zip(("pad_token_id", "bos_token_id", "eos_token_id"), ids, strict=True))
+        return AutoConfig.for_model(**{"vocab_size": vocabulary_size, **architecture, **special})
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise UserError(f"architecture: {' '.join(str(error).split())}") from error

@@ -61,29 +61,31 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         device, exact = states_ND.device.type, table_VD.dtype
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else exact
-        total = table_VD.new_zeros(())
-        chosen, of_states = [], []
-        of_table_VD, of_bias_V = torch.zeros_like(table_VD), torch.zeros_like(bias_V)
         rows = max(ROWS, AT_ONCE // len(table_VD))
+        total, chosen_N = table_VD.new_zeros(()), torch.empty_like(targets_N)
+        of_table_VD, of_bias_V = torch.zeros_like(table_VD), torch.zeros_like(bias_V)
         with torch.autocast(device, enabled=False):
             states, table, bias = (x.to(precision) for x in (states_ND, table_VD, bias_V))
-            for states_RD, targets_R in zip(states.split(rows), targets_N.split(rows), strict=True):
+            of_states_ND, of_chunk_VD = torch.empty_like(states), torch.empty_like(table)
+            logits_RV = table.new_empty(min(rows, len(states)), len(table))  # one for all chunks: it leaves no gaps
+            for begin in range(0, len(states), rows):
+                chunk = slice(begin, begin + rows)
+                targets_R = targets_N[chunk]
+                torch.addmm(bias, states[chunk], table.T, out=logits_RV[: len(targets_R)])
                 # In place from here on: logits, probabilities, gradients of the logits.
-                chunk_RV = torch.addmm(bias, states_RD, table.T).to(exact)
+                chunk_RV = logits_RV[: len(targets_R)].to(exact)
                 chunk_RV -= chunk_RV.amax(dim=1, keepdim=True)
                 total -= chunk_RV.gather(1, targets_R[:, None]).sum()
                 sums_R = chunk_RV.exp_().sum(dim=1)
                 total += sums_R.log().sum()
                 chunk_RV /= sums_R[:, None]
-                chosen.append(choose(chunk_RV))
+                chosen_N[chunk] = choose(chunk_RV)
                 chunk_RV[torch.arange(len(targets_R), device=targets_R.device), targets_R] -= 1
                 of_bias_V += chunk_RV.sum(dim=0)
-                chunk_RV = chunk_RV.to(precision)
-                of_states.append(chunk_RV @ table)
-                of_table_VD += chunk_RV.T @ states_RD
-                del chunk_RV  # before the next one is made
-        chosen_N = torch.cat(chosen)
-        ctx.save_for_backward(torch.cat(of_states).to(states_ND.dtype), of_table_VD, of_bias_V)
+                of_logits_RV = chunk_RV.to(precision)
+                torch.mm(of_logits_RV, table, out=of_states_ND[chunk])
+                of_table_VD += torch.mm(of_logits_RV.T, states[chunk], out=of_chunk_VD)
+        ctx.save_for_backward(of_states_ND.to(states_ND.dtype), of_table_VD, of_bias_V)
         ctx.mark_non_differentiable(chosen_N)
         return total, chosen_N
 

@@ -162,17 +162,20 @@ class BagObjective(BaseModel):
         return BagEncoder(sif_weights(word_counts(tokenizer)), self.dimensions, generator)
 
     def going_on_from(self, earlier: "Encoder") -> Self:
+        """The same. Raises UserError for an encoder of another kind or other dimensions."""
+        if earlier.objective["kind"] != self.kind:
+            raise UserError(f"{self.kind} cannot go on from {earlier!r}: it goes on from one of its own kind")
+        if earlier.dimensions != self.dimensions:
+            raise UserError(f"dimensions is {self.dimensions}, but {earlier!r} is to go on: give the same")
         return self
 
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
         """The encoder's weights go on, the decoder starts again."""
-        if earlier.tokenizer.tokens != encoder.tokenizer.tokens or earlier.objective["kind"] != self.kind:
+        if earlier.tokenizer.tokens != encoder.tokenizer.tokens:
             raise UserError(
-                f"{self.kind} cannot go on from {earlier!r}: it goes on from one of its own kind, on a "
-                "corpus encoded with that encoder's tokenizer as it is; its vocabulary does not grow"
+                f"{self.kind} cannot go on from {earlier!r} on a corpus with another vocabulary: encode it with that "
+                "encoder's tokenizer as it is; its vocabulary does not grow"
             )
-        if earlier.dimensions != self.dimensions:
-            raise UserError(f"dimensions is {self.dimensions}, but {earlier!r} is to go on: give the same")
         encoder.network.load_state_dict(earlier.network.state_dict())
 
     def batches(self, corpus: "EncodedCorpus", seed: int) -> Any:

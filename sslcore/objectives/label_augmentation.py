@@ -81,6 +81,7 @@ class LabelAugmentation(TransformerObjective):
     model_config = ConfigDict(title="Self-supervised label augmentation")
 
     family: ClassVar[Family] = "combination"
+    learns_labels: ClassVar[bool] = True
     kind: Literal["label_augmentation"] = "label_augmentation"
     distillation: float = Field(
         default=1.0,

@@ -68,6 +68,7 @@ class S4L(TransformerObjective):
     model_config = ConfigDict(title="Self-supervised semi-supervised learning (S4L)")
 
     family: ClassVar[Family] = "combination"
+    learns_labels: ClassVar[bool] = True
     kind: Literal["s4l"] = "s4l"
     pretext: AnyMember = Field(
         default={"kind": "masked_lm"},

@@ -183,6 +183,12 @@ class WordObjective(BaseModel):
         return network
 
     def going_on_from(self, earlier: "Encoder") -> Self:
+        """The same. Raises UserError for an encoder that has no vectors of words, or longer or shorter ones."""
+        if not hasattr(earlier.network, "word_vectors") or earlier.dimensions != self.dimensions:
+            raise UserError(
+                f"{self.kind} with {self.dimensions} dimensions cannot go on from {earlier!r}: give an encoder of "
+                "words of the same kind and dimensions"
+            )
         return self
 
     def take_up(self, encoder: "Encoder", earlier: "Encoder") -> None:
@@ -202,14 +208,9 @@ class WordObjective(BaseModel):
                 encoder.network.outputs[new] = outputs[old].cpu()
 
     def shared_words(self, encoder: "Encoder", earlier: "Encoder") -> tuple["torch.Tensor", "torch.Tensor"]:
-        """int64: the ids, there and here, of the words that both know. Raises UserError where they cannot go on."""
+        """int64: the ids, there and here, of the words that both know."""
         import torch
 
-        if not hasattr(earlier.network, "word_vectors") or earlier.dimensions != self.dimensions:
-            raise UserError(
-                f"{self.kind} with {self.dimensions} dimensions cannot go on from {earlier!r}: give an encoder of "
-                "words of the same kind and dimensions"
-            )
         here = encoder.tokenizer.ids
         known = [
             (old, here[token])

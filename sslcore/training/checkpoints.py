@@ -71,6 +71,12 @@ class Checkpoints:
         """What the run has taken so far, with the attempts before this one as far as their checkpoints tell."""
         return time.monotonic() - self._begun
 
+    @property
+    def last_step(self) -> int:
+        """After which the last one on disk was written; 0 if there is none."""
+        self.finish()
+        return max((int(file.stem.removeprefix("state-")) for file in self._files()), default=0)
+
     def offer(self, learner: "Learner", begin: Begin, curve: "Curve", slowed: int, *, now: bool = False) -> None:
         """Begin to write a checkpoint if one is due, or `now`, from which a run goes on at `begin`."""
         if self.folder is None or not (now or time.monotonic() >= self._due):

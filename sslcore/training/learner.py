@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Metrics = dict[str, float]
 Precision = Literal["float32", "bfloat16", "float16"]
 
+RESERVE = 2**26  # bytes
+
 
 class Batch(Protocol):
     """What an objective's `batches` yields: anything its learner understands that says where in the run it lies."""
@@ -122,6 +124,9 @@ class TorchLearner:
         self._device = next(loss.parameters()).device
         self._autocast = None if precision == "float32" else getattr(torch, precision)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
+        # Given back when memory is out, so that what is tried then has room beside a heap that never shrinks. Until
+        # then it is an address and no memory.
+        self._reserve = torch.empty(RESERVE, dtype=torch.uint8) if self._device.type == "cpu" else None
 
     def finish(self) -> "Encoder":
         self._module = self._loss  # what spreads it holds on to the processes' group
@@ -161,7 +166,7 @@ class TorchLearner:
             except (MemoryError, RuntimeError) as error:
                 if not is_refusal(error):
                     raise
-                said = str(error).splitlines()[0]
+                said = (str(error) or type(error).__name__).splitlines()[0]
             # Out here: the error holds on to all that the step had in memory.
             raise too_large_a_step(self.encoder.objective, str(self._device), said, self._fitting(batch))
 
@@ -251,32 +256,33 @@ class TorchLearner:
     def _fitting(self, batch: Any) -> dict[str, int]:
         """Fields of the objective that make a step small enough; empty if none is found.
 
-        Halves, quarters … of the batch are tried: as parts or chunks, where the objective has them, else a share alone.
-        Half of what fits is said, for batches of many sizes leave gaps in memory after a while.
+        Ever larger shares of the batch are tried: as a part or chunk, where the objective has them, else as a batch.
+        Half of the largest that fits is said, for batches of many sizes leave gaps in memory after a while.
         """
-        objective = self.encoder.objective
-        size = "batch_tokens" if "batch_tokens" in objective else "batch_size"
+        objective, found = self.encoder.objective, 0
+        self._reserve = None
         if self._team:  # the others wait for this process in the middle of a step
             return {}
-        for pieces in (2**n for n in range(1, 11)):
-            parts, texts = self._parts * pieces, getattr(batch, "whole", batch.weight) // pieces
+        texts = getattr(batch, "whole", batch.weight)
+        for pieces in (64, 32, 16, 8, 4, 2):
             if "parts" in objective:
-                if len(batch.split(parts)) == len(batch.split(parts // 2)):
-                    break  # of a text each
-                if self._fits(batch, parts):
-                    return {"parts": 2 * parts, size: objective[size] // (2 * pieces)}
-            elif texts < 2:
-                break
+                part = max(batch.split(self._parts * pieces), key=lambda part: part.weight)
             elif "chunk" in objective:
-                self._loss.chunk = texts
-                if self._fits(batch, 1):
-                    return {"chunk": texts // 2, size: objective[size] // (2 * pieces)}
-            elif self._fits(batch.share(0, pieces), 1):
-                return {size: objective[size] // (2 * pieces)}
-        return {}
+                part, self._loss.chunk = batch, max(1, texts // pieces)
+            else:
+                part = batch.share(0, pieces)
+            if not self._fits(part):
+                break
+            found = 2 * pieces
+        if not found:
+            return {}
+        if "parts" in objective:
+            tokens = min(objective.get("batch_tokens", 0), batch.tokens) // found
+            return {"parts": self._parts * found} | ({"batch_tokens": tokens} if tokens else {})
+        return {"chunk" if "chunk" in objective else "batch_size": max(1, texts // found)}
 
-    def _fits(self, batch: Any, parts: int) -> bool:
-        """Whether there is memory for the gradients of a batch, and for what the optimisers will want."""
+    def _fits(self, part: Any) -> bool:
+        """Whether there is memory for the gradients of a part beside those of another, and for the optimisers."""
         import torch
 
         gc.collect()
@@ -287,7 +293,8 @@ class TorchLearner:
         try:
             new = [p for o in self._optimizers for g in o.param_groups for p in g["params"] if p not in o.state]
             moments = [torch.empty_like(parameter) for parameter in new for _ in range(2)]
-            self._backward(batch, parts)
+            for _ in range(2):
+                self._backward(part, 1)
             del moments
         except (MemoryError, RuntimeError) as error:
             if not is_refusal(error):

@@ -23,6 +23,7 @@ from sslcore.training.devices import check_device, peak_memory
 from sslcore.training.distributed import Team, join
 from sslcore.training.learner import Learner, Metrics
 from sslcore.training.loop import START, Ahead, Begin, Curve, DivergedError, Point, reported, train
+from sslcore.training.memory import OutOfMemoryError, model_in_memory
 from sslcore.training.probing import Probe, Probing, best, due, exhausted, probes, summary
 from sslcore.training.range_test import found_rate
 from sslcore.training.termination import termination_deferred
@@ -138,13 +139,14 @@ def _pretrain(
     batches = objective.batches(corpus, derive_seed(seed, kind, "batches"))
 
     def beginning(begin: "Encoder | None" = continuing) -> Learner:
-        network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
-        encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
-        encoder.label_names = corpus.label_names
-        if begin is not None:
-            objective.take_up(encoder, begin)
-        learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
-        return learner.in_team(team) if team is not None else learner
+        with model_in_memory(objective, corpus.tokenizer.vocabulary_size):
+            network = objective.network(corpus.tokenizer, torch_generator(seed, kind, "network"))
+            encoder = Encoder(corpus.tokenizer, network, objective.model_dump(mode="json"), seed)
+            encoder.label_names = corpus.label_names
+            if begin is not None:
+                objective.take_up(encoder, begin)
+            learner = objective.learner(encoder, torch_generator(seed, kind, "learner"), device=device, workers=workers)
+            return learner.in_team(team) if team is not None else learner
 
     if continuing is not None and not objective.vocabulary_grows and checkpoints.read() is None:
         check_taken_up(kind, beginning, lambda: beginning(None), batches, consumers.progress)
@@ -176,6 +178,10 @@ def _pretrain(
                 team.wait()  # all go back to the same state
             slowed += 1
             log.warning("%s; going back and on with %g of the learning rate", error, SLOWER**slowed)
+        except OutOfMemoryError as error:
+            if not (step := checkpoints.last_step):
+                raise
+            raise OutOfMemoryError(f"{error}. The same call but for parts or chunk goes on from step {step}") from None
         else:
             if consumers.probe:
                 _go_back_to_best(learner, checkpoints.best, team)

@@ -50,7 +50,7 @@ class Probing(BaseModel):
         default=5, ge=1, description="Training stops after so many probes in a row that were not the best."
     )
     rows: int = Field(
-        default=1000, ge=2 * FEWEST, description="Labelled documents at most: half to fit on, half to score."
+        default=2000, ge=2 * FEWEST, description="Labelled documents at most: half to fit on, half to score."
     )
 
 

@@ -18,6 +18,8 @@ from sslcore.evaluation.figures import report_figures
 from sslcore.evaluation.report import SCREEN_LINES, EvaluationReport
 from sslcore.finetuning import FineTuning
 from sslcore.models.encoder import Encoder
+from sslcore.randomness import torch_generator
+from sslcore.tokenization import EncodedCorpus
 from sslcore.training.probing import Probed
 from tests.unit.conftest import TOPICS, topic_texts
 
@@ -203,6 +205,18 @@ def test_budgets_that_are_every_label_are_not_repeated(
     report = evaluated(corpus, encoder, tmp_path / "report", config)
     assert [budget.labels_per_class for budget in report.budgets] == [2, -1]
     assert "not repeated" in "\n".join(report.notes)
+
+
+def test_an_encoder_that_has_seen_the_labels_is_marked(corpus_of: Callable[..., Corpus], tmp_path: Path) -> None:
+    corpus = corpus_of(train=topic_texts(40, 0), validation=topic_texts(40, 1), test=topic_texts(100, 2))
+    config = QUICK.model_copy(update={"labels_per_class": (-1,), "contenders": ("tfidf", "probe")})
+    tokenizer = EncodedCorpus.from_token_lists([text.split() for text in topic_texts(40, 0)[0]]).tokenizer
+    for objective in (sslcore.S4L(size="tiny"), sslcore.MaskedLM(size="tiny")):
+        network = objective.network(tokenizer, torch_generator(0))
+        encoder = Encoder(tokenizer, network, objective.model_dump(mode="json"), 0)
+        report = evaluated(corpus, encoder, tmp_path / objective.kind, config)
+        marked = any("was pretrained with the labels of the whole training split" in note for note in report.notes)
+        assert marked == (objective.kind == "s4l")
 
 
 def test_too_few_test_rows_or_seeds_cannot_tell(

@@ -15,6 +15,7 @@ import torch
 import sslcore
 from sslcore.errors import UserError
 from sslcore.evaluation.geometry import geometry
+from sslcore.models.encoder import Encoder
 from sslcore.objectives._byol import byol_loss, momentum_at
 from sslcore.objectives._cpc import ComingSentences, cpc_loss
 from sslcore.objectives._info_nce import info_nce_loss
@@ -125,8 +126,8 @@ def test_gradients_stop_where_the_papers_stop_them() -> None:
 
 def loss_and_batch(kind: str, corpus: EncodedCorpus, **fields: Any) -> tuple[Any, Any]:
     objective: Any = parse_objective({"kind": kind, **TINY, **fields})
-    network = objective.network(corpus.tokenizer, torch_generator(0))
-    return objective.loss(network, torch_generator(1)), objective.batches(corpus, 0)[0]
+    encoder = Encoder(corpus.tokenizer, objective.network(corpus.tokenizer, torch_generator(0)), {"kind": kind}, 0)
+    return objective.loss(encoder, torch_generator(1)), objective.batches(corpus, 0)[0]
 
 
 @pytest.mark.parametrize("kind", ["moco", "byol"])

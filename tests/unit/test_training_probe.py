@@ -305,8 +305,11 @@ def test_a_run_broken_at_any_point_chooses_and_ends_as_an_unbroken_one(
     assert_equal(resumed, expected)
 
 
-@pytest.mark.usefixtures("at_every_point")
-def test_a_run_that_was_killed_after_its_last_probe_ends_at_once(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_after_its_last_probe_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer = Checkpoints.offer
+    monkeypatch.setattr(Checkpoints, "offer", lambda self, *state, now: offer(self, *state, now=True))
     corpus = labelled(shuffled=True)
     objective = sslcore.SkipGram(dimensions=8, epochs=40, deterministic=True)
     expected, points = trained(objective, corpus, Probing(patience=2), checkpoints=tmp_path)
