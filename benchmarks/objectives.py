@@ -36,6 +36,7 @@ from sslcore.training.pretraining import write_encoder
 
 BUDGETS, DRAWS = (8, 32), (0, 1, 2)
 TESTED = 2000  # held-out texts
+VOCABULARY = 4000  # of the transformers: with more, most of a tiny one's time and weights would be the vocabulary's
 
 
 class Labelled(NamedTuple):
@@ -114,7 +115,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     for name, read in (("20newsgroups", english), ("online_shopping", chinese)):
         data = some_of(read(arguments.folder), arguments.texts)
-        corpora = {"words": corpus_of(data, data.words), "pieces": corpus_of(data, WordPiece())}
+        corpora = {"words": corpus_of(data, data.words), "pieces": corpus_of(data, WordPiece(vocabulary_size=VOCABULARY))}
         if arguments.checkpoint:
             public = sslcore.Encoder.from_huggingface(arguments.checkpoint)
             say(arguments, {"set": name, "kind": "checkpoint", **probe(public, data)})

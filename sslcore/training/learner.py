@@ -239,10 +239,12 @@ class TorchLearner:
         whole, scale = batch, 1.0
         if self._team:
             batch, scale = batch.share(self._team.rank, self._team.size), float(self._team.size)
+            if not batch.weight:  # fewer texts than processes: what the first one does, and it counts nothing
+                batch, scale = whole.share(0, self._team.size), 0.0
         pieces = batch.split(parts) if parts > 1 else [batch]
         means: dict[str, torch.Tensor] = {}
         for number, part in enumerate(pieces):
-            share = scale * part.weight / whole.weight if part is not whole else 1.0
+            share = scale * part.weight / max(1, whole.weight) if part is not whole else 1.0
             last = number == len(pieces) - 1
             waiting = contextlib.nullcontext() if last or not self._team else self._module.no_sync()
             with waiting:
@@ -261,17 +263,18 @@ class TorchLearner:
         """
         objective, found = self.encoder.objective, 0
         self._reserve = None
+        gc.collect()
         if self._team:  # the others wait for this process in the middle of a step
             return {}
         texts = getattr(batch, "whole", batch.weight)
         for pieces in (64, 32, 16, 8, 4, 2):
             if "parts" in objective:
-                part = max(batch.split(self._parts * pieces), key=lambda part: part.weight)
+                parts = batch.split(self._parts * pieces)
             elif "chunk" in objective:
-                part, self._loss.chunk = batch, max(1, texts // pieces)
+                parts, self._loss.chunk = [batch], max(1, texts // pieces)
             else:
-                part = batch.share(0, pieces)
-            if not self._fits(part):
+                parts = [batch.share(0, pieces)]
+            if not self._fits(parts):
                 break
             found = 2 * pieces
         if not found:
@@ -281,11 +284,10 @@ class TorchLearner:
             return {"parts": self._parts * found} | ({"batch_tokens": tokens} if tokens else {})
         return {"chunk" if "chunk" in objective else "batch_size": max(1, texts // found)}
 
-    def _fits(self, part: Any) -> bool:
-        """Whether there is memory for the gradients of a part beside those of another, and for the optimisers."""
+    def _fits(self, parts: Sequence[Any]) -> bool:
+        """Whether there is memory for the gradients of one part beside those of another, and for the optimisers."""
         import torch
 
-        gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         for optimizer in self._optimizers:
@@ -293,7 +295,7 @@ class TorchLearner:
         try:
             new = [p for o in self._optimizers for g in o.param_groups for p in g["params"] if p not in o.state]
             moments = [torch.empty_like(parameter) for parameter in new for _ in range(2)]
-            for _ in range(2):
+            for part in (max(parts, key=lambda part: part.weight), parts[-1]):  # the last has all of a sum of losses
                 self._backward(part, 1)
             del moments
         except (MemoryError, RuntimeError) as error:

@@ -1,14 +1,15 @@
 """Stopping by a downstream probe: keep the encoder whose vectors tell labels apart best, whatever the loss says.
 
-A pretext loss goes on falling when the vectors have long ceased to get better. So now and then a linear probe (Alain,
-Bengio 2017, "Understanding intermediate layers using linear classifier probes") is fitted: logistic regression on the
-frozen vectors of labelled documents of the training split. They are drawn once, by the seed; half of each class is
-fitted on, the other half is scored by macro-F1 and never fitted on, and no objective sees its labels.
+A pretext loss may fall on when the vectors have long ceased to get better, or rise while they do. So now and then a
+linear probe (Alain, Bengio 2017, "Understanding intermediate layers using linear classifier probes") is fitted:
+logistic regression on the frozen vectors of labelled documents of the training split. They are drawn once, by the seed;
+half of each class is fitted on, the other half is scored by macro-F1 and never fitted on, and no objective sees its
+labels.
 
 The best probe is the one with the highest score, the first of equals; training stops after `patience` probes that were
-none. Beside the score stands its standard error over the held-out rows. Two probes are of the same rows, so their
-difference is surer than that; but the highest of many scores is too high by about as much. It chooses an encoder; what
-the encoder is worth, the evaluation says, on other rows.
+none. Beside the score stands its standard error over the held-out rows; the highest of many scores is too high by about
+as much. It chooses an encoder; what the encoder is worth, the evaluation says, on other rows. With few rows the choice
+is luck: docs/stopping.md has how much.
 """
 
 import time
@@ -50,7 +51,7 @@ class Probing(BaseModel):
         default=5, ge=1, description="Training stops after so many probes in a row that were not the best."
     )
     rows: int = Field(
-        default=2000, ge=2 * FEWEST, description="Labelled documents at most: half to fit on, half to score."
+        default=4000, ge=2 * FEWEST, description="Labelled documents at most: half to fit on, half to score."
     )
 
 

@@ -146,3 +146,34 @@ def test_one_that_is_asked_to_end_takes_the_others_with_it_after_the_same_step_w
     resumed, other, unbroken, last = (np.load(tmp_path / f"{name}.npy") for name in names)
     for array in (other, unbroken, last):
         np.testing.assert_array_equal(resumed, array)
+
+
+FEWER = """
+import hashlib, json, sys
+import sslcore
+from sslcore.objectives.registry import objective_kinds
+
+lists = [[f"w{i}" for i in range(12)], [f"w{i}" for i in range(12, 1, -1)]]
+said = {}
+for kind in ("masked_lm", "tsdae", "sequence_denoising", "sim_siam"):
+    model = objective_kinds()[kind]
+    fields = {"size": "tiny", "maximum_tokens": 16, "epochs": 2}
+    corpus = sslcore.EncodedCorpus.from_token_lists(lists, minimum_count=1)
+    losses = []
+    encoder = sslcore.pretrain(model(**fields), corpus, seed=0, on_metrics=lambda s, m: losses.append(m["loss"]))
+    digest = hashlib.sha256(encoder.encode(["w1 w2 w3"]).tobytes()).hexdigest()
+    said[kind] = {"digest": digest, "losses": losses}
+from torch import distributed
+with open(f"{sys.argv[1]}/{distributed.get_rank()}.json", "w") as file:
+    json.dump(said, file)
+"""
+
+
+def test_a_batch_of_fewer_texts_than_processes_is_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "fewer.py").write_text(FEWER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "fewer.py"]
+    done = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second, third = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3))
+    assert first == second == third
+    assert all(np.isfinite(said["losses"]).all() for said in first.values())

@@ -17,7 +17,7 @@ from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.checkpoints import Checkpoints
 from sslcore.training.memory import OutOfMemoryError, is_refusal
 
-TINY: dict[str, Any] = {"size": "tiny", "dimensions": 16, "layers": 1, "maximum_tokens": 16, "epochs": 2}
+TINY: dict[str, Any] = {"size": "tiny", "dimensions": 16, "layers": 1, "maximum_tokens": 16, "epochs": 1}
 REFUSED = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
     "33513012 bytes. Error code 12 (Cannot allocate memory)\nframes"
@@ -49,21 +49,21 @@ def room(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def test_parts_that_fit_are_said_and_do_fit(corpus: EncodedCorpus, room: dict[str, int]) -> None:
     objective = MaskedLM(**TINY, batch_tokens=1024)
     with pytest.raises(OutOfMemoryError) as caught:
-        sslcore.pretrain(objective, corpus, seed=0)
+        sslcore.pretrain(objective, corpus, seed=0, workers=1)
     said = str(caught.value)
     assert "masked_lm is out of memory on cpu: a step with batch_tokens=1024, maximum_tokens=16" in said
     assert "(tried to allocate 33513012 bytes;" in said
     assert "parts=8, the same training" in said  # a quarter fits: half of it is said
     assert "batch_tokens=112, another" in said
-    sslcore.pretrain(objective.model_copy(update={"parts": 8}), corpus, seed=0)
-    sslcore.pretrain(objective.model_copy(update={"batch_tokens": 112}), corpus, seed=0)
+    sslcore.pretrain(objective.model_copy(update={"parts": 8}), corpus, seed=0, workers=1)
+    sslcore.pretrain(objective.model_copy(update={"batch_tokens": 112}), corpus, seed=0, workers=1)
 
 
 def test_texts_that_are_compared_are_computed_in_chunks(corpus: EncodedCorpus, room: dict[str, int]) -> None:
     objective = SimCSE(**TINY, batch_size=64)
     with pytest.raises(OutOfMemoryError, match=r"chunk=8, the same training, only slower$"):
-        sslcore.pretrain(objective, corpus, seed=0)
-    sslcore.pretrain(objective.model_copy(update={"chunk": 8}), corpus, seed=0)
+        sslcore.pretrain(objective, corpus, seed=0, workers=1)
+    sslcore.pretrain(objective.model_copy(update={"chunk": 8}), corpus, seed=0, workers=1)
 
 
 def test_a_batch_that_is_always_whole_is_to_be_smaller(corpus: EncodedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,13 +79,13 @@ def test_a_batch_that_is_always_whole_is_to_be_smaller(corpus: EncodedCorpus, mo
     monkeypatch.setattr(BagReconstruction, "forward", refusing)
     objective: BagObjective = sslcore.DenoisingAutoencoder(dimensions=8, batch_size=100, epochs=1)
     with pytest.raises(OutOfMemoryError, match="batch_size=6, another training"):
-        sslcore.pretrain(objective, corpus, seed=0)
+        sslcore.pretrain(objective, corpus, seed=0, workers=1)
 
 
 def test_where_nothing_fits_it_is_said_what_else_helps(corpus: EncodedCorpus, room: dict[str, int]) -> None:
     room["tokens"] = 3
     with pytest.raises(OutOfMemoryError, match="give more parts, a lower batch_tokens, shorter texts"):
-        sslcore.pretrain(MaskedLM(**TINY, batch_tokens=1024), corpus, seed=0)
+        sslcore.pretrain(MaskedLM(**TINY, batch_tokens=1024), corpus, seed=0, workers=1)
 
 
 def test_the_weights_are_those_before_the_step(corpus: EncodedCorpus, room: dict[str, int]) -> None:
@@ -120,10 +120,10 @@ def test_the_same_call_in_parts_goes_on_from_the_last_checkpoint(
 
     monkeypatch.setattr(Checkpoints, "offer", offered)
     room["tokens"] = 10_000
-    objective = MaskedLM(**TINY, batch_tokens=512)
+    objective = MaskedLM(**{**TINY, "epochs": 2}, batch_tokens=512)
     with pytest.raises(OutOfMemoryError, match=r"parts=4.* goes on from step 3$"):
-        sslcore.pretrain(objective, corpus, seed=0, checkpoints=tmp_path)
-    sslcore.pretrain(objective.model_copy(update={"parts": 4}), corpus, seed=0, checkpoints=tmp_path)
+        sslcore.pretrain(objective, corpus, seed=0, workers=1, checkpoints=tmp_path)
+    sslcore.pretrain(objective.model_copy(update={"parts": 4}), corpus, seed=0, workers=1, checkpoints=tmp_path)
     assert seen == list(range(1, len(objective.batches(corpus, 0)) + 1))
 
 
@@ -138,7 +138,7 @@ def test_matrices_that_do_not_fit_are_counted(
 
     monkeypatch.setattr(lanes, "aligned_zeros", refused)
     with pytest.raises(OutOfMemoryError, match=r"matrix of 45 tokens × 300 dimensions × 4 bytes takes 0\.00 GB"):
-        sslcore.pretrain(kind(dimensions=300), corpus, seed=0)
+        sslcore.pretrain(kind(dimensions=300), corpus, seed=0, workers=1)
 
 
 def test_other_errors_stay_what_they_are(corpus: EncodedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_other_errors_stay_what_they_are(corpus: EncodedCorpus, monkeypatch: pyt
     assert not is_refusal(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     monkeypatch.setattr(MaskedLM, "loss", lambda *_: torch.nn.Linear(1, 1))
     with pytest.raises(Exception, match=r"linear\(\)"):
-        sslcore.pretrain(MaskedLM(**TINY, batch_tokens=512), corpus, seed=0)
+        sslcore.pretrain(MaskedLM(**TINY, batch_tokens=512), corpus, seed=0, workers=1)
 
 
 LIMITED = """
