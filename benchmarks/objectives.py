@@ -115,7 +115,10 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     for name, read in (("20newsgroups", english), ("online_shopping", chinese)):
         data = some_of(read(arguments.folder), arguments.texts)
-        corpora = {"words": corpus_of(data, data.words), "pieces": corpus_of(data, WordPiece(vocabulary_size=VOCABULARY))}
+        corpora = {
+            "words": corpus_of(data, data.words),
+            "pieces": corpus_of(data, WordPiece(vocabulary_size=VOCABULARY)),
+        }
         if arguments.checkpoint:
             public = sslcore.Encoder.from_huggingface(arguments.checkpoint)
             say(arguments, {"set": name, "kind": "checkpoint", **probe(public, data)})
