@@ -4,7 +4,7 @@ Clark, Luong, Le, Manning 2020, "ELECTRA: Pre-training Text Encoders as Discrimi
 2: a generator, a masked language model, is asked for hidden tokens and draws one for each; the encoder, the
 discriminator, finds those that are not the original. Both learn together: min L_MLM + λ L_Disc, with λ = 50. A drawn
 token that equals the original counts as original, and no gradient goes through the drawing. The two share their table
-of token vectors. `generator_loss` stays above masked_lm's loss: every chosen token becomes a mask, so none can be copied.
+of token vectors. `generator_loss` stays above masked_lm's loss: every chosen token becomes a mask, none can be copied.
 
 Wants: a million words or more of running text. Requires: nothing else; a GPU from `small` on.
 Costs: one pass of the encoder and one of a narrower generator, and the vocabulary for a sixth of the tokens.
