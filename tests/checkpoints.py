@@ -13,6 +13,16 @@ SENTENCES = [
     for d in ("evening", "second of May", "way home")
 ]
 SHAPE: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+KINDS = ("bert", "roberta", "xlm-roberta", "gpt2")
+ROBERTA = {
+    "cls_token": "<s>",
+    "bos_token": "<s>",
+    "sep_token": "</s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
 
 
 def tokenizer_of(kind: str) -> Any:
@@ -30,6 +40,15 @@ def tokenizer_of(kind: str) -> Any:
         trainer: Any = trainers.WordPieceTrainer(vocab_size=250, special_tokens=special)
         names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
         names["mask_token"] = "[MASK]"
+    elif kind == "xlm-roberta":
+        made = Made(models.Unigram())
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        made.decoder = decoders.Metaspace()
+        special = ["<s>", "<pad>", "</s>", "<unk>"]
+        trainer = trainers.UnigramTrainer(
+            vocab_size=150, special_tokens=special, unk_token="<unk>", initial_alphabet=[chr(n) for n in range(33, 127)]
+        )
+        names = ROBERTA
     else:
         made = Made(models.BPE())
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -40,10 +59,9 @@ def tokenizer_of(kind: str) -> Any:
         )
         names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
         if kind == "roberta":
-            names = {"cls_token": "<s>", "bos_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"}
-            names |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+            names = ROBERTA
     made.train_from_iterator(SENTENCES, trainer)
-    last = {"bert": [], "roberta": ["<mask>"], "gpt2": ["<|endoftext|>"]}[kind]
+    last = {"bert": [], "gpt2": ["<|endoftext|>"]}.get(kind, ["<mask>"])
     made.add_special_tokens(last)
     made.enable_truncation(6)  # as many a public tokenizer.json has it: nothing of ours
     return PreTrainedTokenizerFast(tokenizer_object=made, **names)
@@ -55,7 +73,7 @@ def made_checkpoint(kind: str, folder: Path) -> Path:
 
     tokenizer = tokenizer_of(kind)
     size = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SHAPE}
-    if kind == "roberta":
+    if kind.endswith("roberta"):
         size |= {"type_vocab_size": 1, "max_position_embeddings": 66, "pad_token_id": tokenizer.pad_token_id}
     if kind == "gpt2":
         ends = tokenizer.eos_token_id
