@@ -265,7 +265,7 @@ def finetune(
 ) -> None:
     """Train a classifier on an encoder."""
     from flows.job import parsed
-    from sslcore.finetuning.classification import FineTuning
+    from sslcore.finetuning.config import FineTuning
 
     config = parsed(FineTuning, {}, tuple(settings), "finetune")
     parameters = {"source": source, "text": text, "label": label, "finetuning": config, "seed": seed}

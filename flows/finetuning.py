@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from sslcore.artifacts import Ref
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 from tasks import inputs
 from tasks.finetuning import fine_tune
 from tasks.flow_runs import HOOKS, open_flow_run

@@ -10,7 +10,7 @@ from sslcore.corpus.ingestion import Ingestion
 from sslcore.corpus.sources import FilesSource, InstalledDocumentation
 from sslcore.errors import UserError
 from sslcore.evaluation.config import Evaluation
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 from sslcore.objectives.registry import DEFAULT_OBJECTIVES, Objective
 from sslcore.tokenization.registry import Tokenization
 from sslcore.tokenization.words import Words

@@ -6,6 +6,7 @@ in one place never shifts the draws in another, and the cells of an experiment c
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+
+_TURN = threading.RLock()
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -30,12 +34,12 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
 def drawn_from(seed: int, device: "str | torch.device" = "cpu") -> Iterator[None]:
     """What modules draw from torch's own generators inside the block, as dropout does, follows from the seed.
 
-    Outside, those generators are what they were.
+    Outside, those generators are what they were. Threads take turns: there is one generator for all of them.
     """
     import torch
 
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
+    with _TURN, torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from sslcore.artifacts import Ref
 from sslcore.evaluation.figures import curve_figures
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 from sslcore.progress import Progress
 from tasks import runtime
 from tasks.runtime import OnMetrics

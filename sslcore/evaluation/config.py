@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sslcore.evaluation.budgets import ALL
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 
 Method = Literal["tfidf", "probe", "fine_tuned", "from_scratch"]
 

@@ -12,8 +12,10 @@ import numpy as np
 from sslcore.evaluation.config import Evaluation, Method
 from sslcore.evaluation.logistic import DENSE_STRENGTHS, SPARSE_STRENGTHS, regress
 from sslcore.evaluation.material import Material
-from sslcore.finetuning.classification import FineTuning, LabelledTexts, fine_tune
+from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.encoded import EncodedTexts
+from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
+from sslcore.finetuning.tuning import fine_tune
 from sslcore.randomness import derive_seed, torch_generator
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class Trained:
             encoder = encoder.fresh(torch_generator(seed, "weights"))
             config = config.model_copy(update={"learning_rate": rate})
         model = fine_tune(
+            Classification(),
             encoder,
             self._labelled(train),
             self._labelled(validation),
@@ -118,7 +121,7 @@ class Trained:
         )
         done = model.training
         logits = model.logits_of(self._texts.take(self._material.test))
-        return Outcome(logits, done.validation_macro_f1, done.seconds, done.steps, f"step {done.best_step}")
+        return Outcome(logits, done.validation.get("macro_f1"), done.seconds, done.steps, f"step {done.best_step}")
 
     def _labelled(self, rows: np.ndarray) -> LabelledTexts:
         return LabelledTexts(self._texts.take(rows), self._material.classes[rows])

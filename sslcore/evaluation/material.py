@@ -58,7 +58,7 @@ class Material:
 
     def features(self, encoder: "Encoder", texts: EncodedTexts) -> np.ndarray:
         """float32 [n, dimensions] of the frozen encoder, standardised by the train texts."""
-        from sslcore.finetuning.network import outputs
+        from sslcore.finetuning.encoded import outputs
 
         features = outputs(encoder.network, texts)
         fitted = features[: self._fit_rows]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from sslcore.tokenization.tokenizer import Tokenizer
@@ -42,3 +43,34 @@ class EncodedTexts:
         np.cumsum(lengths, out=offsets[1:])
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return EncodedTexts(self.ids[places], offsets)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [n]"""
+        return np.diff(self.offsets)
+
+
+def tensors(texts: EncodedTexts, device: "str | torch.device") -> "tuple[torch.Tensor, torch.Tensor]":
+    """The ids and offsets as the networks take them."""
+    import torch
+
+    return (
+        torch.from_numpy(texts.ids.astype(np.int64)).to(device),
+        torch.from_numpy(texts.offsets).to(device),
+    )
+
+
+def outputs(network: "nn.Module", texts: EncodedTexts, *, batch_size: int = 1024) -> np.ndarray:
+    """float32 [len(texts), dimensions] of an encoder's network in evaluation mode, on its own device."""
+    import torch
+
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        parts = [
+            network(*tensors(texts.take(np.arange(start, min(start + batch_size, len(texts)))), device)).cpu()
+            for start in range(0, len(texts), batch_size)
+        ]
+    network.train(training)
+    return torch.cat(parts).numpy() if parts else np.empty((0, 0), np.float32)

@@ -17,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sslcore import contracts
 from sslcore.errors import UserError
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.encoded import EncodedTexts
-from sslcore.finetuning.network import ClassifierNetwork, outputs
-from sslcore.finetuning.training import TrainingSummary
+from sslcore.finetuning.shapes.classification import LabelledTexts
+from sslcore.finetuning.shapes.registry import AnyShape
+from sslcore.finetuning.shapes.seam import DownstreamNetwork
+from sslcore.finetuning.training import TrainingSummary, outputs_of
 from sslcore.models.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
-FORMAT = 1  # raised when an older sslcore could not read what we write
+FORMAT = 2  # raised when an older sslcore could not read what we write
 
 
 class ModelDescription(BaseModel):
@@ -38,7 +40,7 @@ class ModelDescription(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
-    shape: str = "classification"
+    shape: AnyShape
     labels: tuple[str, ...]
     objective: dict[str, Any]  # of the encoder: says which network the weights belong to
     config: FineTuning
@@ -52,7 +54,7 @@ class FineTunedModel:
     def __init__(
         self,
         tokenizer: "Tokenizer",
-        network: ClassifierNetwork,
+        network: DownstreamNetwork,
         description: ModelDescription,
         curve: Sequence[tuple[int, str, float]] = (),
     ) -> None:
@@ -91,7 +93,7 @@ class FineTunedModel:
         """float32 [n, labels] of texts that are ids already."""
         if not len(texts):
             return np.empty((0, len(self.labels)), np.float32)
-        return outputs(self.network, texts)
+        return outputs_of(self.network, LabelledTexts(texts, np.zeros(len(texts), np.int64)))
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, labels], every row sums to 1."""
@@ -121,14 +123,17 @@ class FineTunedModel:
         """Read what `save` wrote. Raises UserError naming the file, field, tensor or version that does not fit."""
         import pyarrow.parquet as pq
 
+        from sslcore.models.encoder import Encoder
         from sslcore.objectives.registry import parse_objective
         from sslcore.tokenization.tokenizer import Tokenizer
 
         folder = Path(folder)
         description = read_description(folder / DESCRIPTION)
         tokenizer = Tokenizer.load(folder)
-        encoder = parse_objective(description.objective).network(tokenizer, torch.Generator().manual_seed(0))
-        network = ClassifierNetwork(encoder, encoder.dimensions, len(description.labels))
+        objective = description.objective
+        untrained = parse_objective(objective).network(tokenizer, torch.Generator().manual_seed(0))
+        encoder = Encoder(tokenizer, untrained, objective, description.seed)
+        network = description.shape.network(encoder, description.labels)
         load_weights(network, folder / WEIGHTS)
         curve: list[tuple[int, str, float]] = []
         if (folder / "curve.parquet").is_file():

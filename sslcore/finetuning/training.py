@@ -1,29 +1,37 @@
-"""The training loop of fine-tuning: an iterator of updates, and the consumer that validates, keeps the best and stops.
+"""Fine-tuning as the training loop runs it: batches of examples, their loss, and validation as what it measures.
 
-B texts in a batch, D dimensions, C classes.
+The loop, checkpoints, divergence and SIGTERM are pretraining's (training/run.py). B examples in a batch.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from sslcore.finetuning.classification import FineTuning, LabelledTexts, OnMetrics
+from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.freezing import FREEZING
-from sslcore.finetuning.network import ClassifierNetwork, dropped, outputs, tensors
 from sslcore.finetuning.restriction import VocabularyRestriction
-from sslcore.finetuning.scores import cross_entropy, macro_f1, selection_score
+from sslcore.finetuning.shapes.seam import DownstreamNetwork, Examples, Shape
 from sslcore.progress import Progress
-from sslcore.randomness import derive_seed, drawn_from, numpy_generator, torch_generator
+from sslcore.randomness import derive_seed, drawn_from
+from sslcore.training.checkpoints import Checkpoints
+from sslcore.training.epochs import EpochOrder
+from sslcore.training.learner import TorchLearner
+from sslcore.training.loop import Point
+from sslcore.training.run import Consumers, OnMetrics, run
+from sslcore.training.schedules import warmup_linear
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
 
 VALIDATIONS = 12
 """Validations of a run that is not stopped early."""
+AT_ONCE = 1024  # examples where no gradient is wanted
 
 
 class Block(BaseModel):
@@ -44,164 +52,288 @@ class TrainingSummary(BaseModel):
     steps: int
     best_step: int
     seconds: float
-    validation_macro_f1: float | None
-    validation_loss: float | None
+    validation: dict[str, float]  # by metric; empty without validation rows
     trainable_parameters: int
     total_parameters: int
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True)
+class ExampleBatch:
+    """B examples, and where in the run they lie."""
+
+    examples: Any
+    step: int
+    steps: int
+
+    @property
+    def begin(self) -> float:
+        return self.step / self.steps
+
+    @property
+    def end(self) -> float:
+        return (self.step + 1) / self.steps
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(texts.ids) for texts in self.examples.texts)
+
+    @property
+    def weight(self) -> int:
+        return len(self.examples)
+
+    def share(self, rank: int, size: int) -> "ExampleBatch":
+        """Every `size`-th example from `rank` on."""
+        return replace(self, examples=self.examples.take(np.arange(rank, len(self.examples), size)))
+
+
+class ExampleBatches:
+    """All examples in a new order in each pass, for so many updates."""
+
+    def __init__(self, examples: Examples, batch_size: int, steps: int, seed: int) -> None:
+        self._examples, self._batch_size, self._steps = examples, batch_size, steps
+        self._order = EpochOrder(len(examples), seed)
+        self._per_epoch = -(-len(examples) // batch_size)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> ExampleBatch:
+        epoch, number = divmod(step, self._per_epoch)
+        rows = self._order(epoch)[number * self._batch_size : (number + 1) * self._batch_size]
+        return ExampleBatch(self._examples.take(rows), step, self._steps)
+
+
+@dataclass(frozen=True)
+class WithFeatures:
+    """Examples whose encoder is frozen, with the features [n, …] that it gives them at every pass."""
+
+    examples: Any
+    features: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def texts(self) -> Any:
+        return self.examples.texts
+
+    def take(self, rows: np.ndarray) -> "WithFeatures":
+        return WithFeatures(self.examples.take(rows), self.features[torch.from_numpy(rows)])
+
+
+class TaskLoss(nn.Module):
+    """The loss of a batch; what dropout draws follows from the seed and the step.
+
+    Modules of which nothing learns stay in evaluation mode: their dropout would only be noise.
+    """
+
+    def __init__(self, network: DownstreamNetwork, dropout: float, seed: int) -> None:
+        super().__init__()
+        self.network = network
+        self._dropout, self._seed = dropout, seed
+
+    def forward(self, batch: ExampleBatch) -> dict[str, torch.Tensor]:
+        # Here, and not around the whole step: cells of an evaluation train side by side and take turns at drawing.
+        with drawn_from(derive_seed(self._seed, batch.step), next(self.network.parameters()).device):
+            return self._losses(batch)
+
+    def _losses(self, batch: ExampleBatch) -> dict[str, torch.Tensor]:
+        examples = batch.examples
+        if isinstance(examples, WithFeatures):
+            examples, features = examples.examples, examples.features
+        else:
+            features = self.network.features(examples)
+        features = nn.functional.dropout(features, self._dropout)
+        return {"loss": self.network.loss(self.network.decided(features, examples), examples)}
+
+    def train(self, mode: bool = True) -> "TaskLoss":
+        super().train(mode)
+        for module in self.network.encoder.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
+
+
 @dataclass
-class TrainingRun:
-    """What the consumer of the loop collects."""
+class Trained:
+    """What the learner trains in the place of an encoder: the fields that messages quote, and the network."""
 
-    blocks: tuple[Block, ...]
-    curve: list[tuple[int, str, float]] = field(default_factory=list)
-    steps: int = 0
-    best_step: int = 0
-    best: tuple[float, float] | None = None  # validation macro-F1 and log-likelihood
+    objective: dict[str, Any]
+    network: DownstreamNetwork
 
-    def summary(self, *, seconds: float) -> TrainingSummary:
-        return TrainingSummary(
-            steps=self.steps,
-            best_step=self.best_step,
-            seconds=seconds,
-            validation_macro_f1=self.best[0] if self.best else None,
-            validation_loss=-self.best[1] if self.best else None,
-            trainable_parameters=sum(block.trainable for block in self.blocks),
-            total_parameters=sum(block.total for block in self.blocks),
-            blocks=self.blocks,
-        )
+
+class Validation:
+    """The metrics of the validation rows, several times in a run; the best by the shape's own order is kept."""
+
+    def __init__(self, shape: Shape, examples: Examples, labels: Sequence[str], patience: int) -> None:
+        self._shape, self._examples, self._labels, self._patience = shape, examples, labels, patience
+
+    @property
+    def names(self) -> list[str]:
+        return [f"validation_{name.removeprefix('-')}" for name in self._shape.chosen_by]
+
+    def due(self, points: Sequence[Point]) -> bool:
+        *before, (_, last) = points
+        reached = max((metrics["done"] for _, metrics in before if self.names[0] in metrics), default=0.0)
+        return last["done"] >= 1 or int(last["done"] * VALIDATIONS + 1e-9) > int(reached * VALIDATIONS + 1e-9)
+
+    def measure(self, trained: Trained) -> dict[str, float]:
+        said = self._shape.metrics(outputs_of(trained.network, self._examples), self._examples, self._labels)
+        return {f"validation_{name}": value for name, value in said.items()}
+
+    def best_step(self, points: Sequence[Point]) -> int:
+        measured = self._measured(points)
+        return max(measured, key=lambda step: (measured[step], -step))
+
+    def exhausted(self, points: Sequence[Point]) -> bool:
+        measured = list(self._measured(points))
+        return bool(measured) and len(measured) - 1 - measured.index(self.best_step(points)) >= self._patience
+
+    def _measured(self, points: Sequence[Point]) -> dict[int, tuple[float, ...]]:
+        """Step → what is compared, the higher the better."""
+        signs = [-1 if name.startswith("-") else 1 for name in self._shape.chosen_by]
+        return {
+            step: tuple(sign * metrics[name] for sign, name in zip(signs, self.names, strict=True))
+            for step, metrics in points
+            if self.names[0] in metrics
+        }
+
+
+def outputs_of(network: DownstreamNetwork, examples: Any) -> np.ndarray:
+    """The outputs of all examples, in evaluation mode, some at a time."""
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        parts = [
+            network(examples.take(np.arange(start, min(start + AT_ONCE, len(examples))))).cpu()
+            for start in range(0, len(examples), AT_ONCE)
+        ]
+    network.train(training)
+    return torch.cat(parts).numpy()
 
 
 def train_network(
+    shape: Shape,
     encoder: "Encoder",
-    train: LabelledTexts,
-    validation: LabelledTexts,
+    train: Any,
+    validation: Any,
     config: FineTuning,
     *,
-    classes: int,
+    labels: Sequence[str],
     seed: int,
     device: str,
     progress: Progress,
-    on_metrics: OnMetrics | None,
-) -> tuple[ClassifierNetwork, TrainingRun]:
-    """A copy of the encoder's network under a head, trained; and the record of the run."""
+    on_metrics: OnMetrics,
+    checkpoints: Path | None,
+) -> tuple[DownstreamNetwork, TrainingSummary, list[Point]]:
+    """A copy of the encoder's network under a head, trained; what the run did, and its curve."""
     restriction = VocabularyRestriction(
-        encoder.known_ids, encoder.tokenizer.first_word_id, train.texts, validation.texts
+        encoder.known_ids, encoder.tokenizer.first_word_id, *train.texts, *validation.texts
     )
-    train = LabelledTexts(restriction.texts(train.texts), train.classes)
-    validation = LabelledTexts(restriction.texts(validation.texts), validation.classes)
-    network = ClassifierNetwork(restriction.network(encoder.network), encoder.dimensions, classes).to(device)
+    train, validation = (
+        part.with_texts(tuple(restriction.texts(texts) for texts in part.texts)) for part in (train, validation)
+    )
+    kept = Checkpoints(checkpoints)
     groups = encoder.layer_groups()
-    freeze(network, FREEZING[config.freezing](groups))
-    features = outputs(network.encoder, train.texts)
-    network.standardise_by(torch.from_numpy(features).to(device))
-    run = TrainingRun(blocks=blocks(network, encoder.network, groups))
 
+    def beginning() -> TorchLearner:
+        network = shape.network(encoder, labels)
+        network.encoder = restriction.network(network.encoder)
+        network.to(device)
+        freeze(network, FREEZING[config.freezing](groups))
+        network.prepare(train)
+        return learner(network, config, shape.kind, seed, restriction.tables(encoder.network))
+
+    first = beginning()
+    network: DownstreamNetwork = first.encoder.network
+    summary = blocks(network, encoder.network, groups)
+    examples = train
+    if not any(parameter.requires_grad for parameter in network.encoder.parameters()):
+        with torch.no_grad():  # a frozen encoder gives the same features at every pass: they are computed once
+            network.eval()
+            parts = [
+                network.features(train.take(np.arange(start, min(start + AT_ONCE, len(train)))))
+                for start in range(0, len(train), AT_ONCE)
+            ]
+            examples = WithFeatures(train, torch.cat(parts))
     total = config.steps(len(train))
-    interval = max(1, total // VALIDATIONS)
-    kept, stale = None, 0
-    for step, metrics in updates(network, train, config, total, seed=seed, device=device):
-        run.steps = step
-        if step % interval == 0 or step == total:
-            if len(validation):
-                logits = outputs(network, validation.texts)
-                score = selection_score(validation.classes, logits)
-                metrics["validation_macro_f1"] = macro_f1(validation.classes, logits.argmax(axis=1))
-                metrics["validation_loss"] = cross_entropy(validation.classes, logits)
-                better = run.best is None or score > run.best
-                stale = 0 if better else stale + 1
-                if better:
-                    run.best, run.best_step = score, step
-                    kept = {name: value.clone() for name, value in network.state_dict().items()}
-            progress(step / total, f"update {step:,} of at most {total:,}, loss {metrics['loss']:.3f}")
-        run.curve += [(step, name, value) for name, value in metrics.items()]
-        if on_metrics:
-            on_metrics(step, metrics)
-        if stale >= config.patience:
-            break
-    if kept is not None:
-        network.load_state_dict(kept)
-    else:
-        run.best_step = run.steps
-    network.encoder = restriction.put_back(network.encoder, encoder.network).to(device)
-    return network.eval(), run
-
-
-def updates(
-    network: ClassifierNetwork, train: LabelledTexts, config: FineTuning, total: int, *, seed: int, device: str
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield `(step, metrics)` after each of `total` updates of `network`, in place. Steps count from 1."""
-    order = numpy_generator(seed, "batches")
-    noise = torch_generator(seed, "dropout", device=device)
-    head = list(network.head.parameters())
-    body = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": body, "lr": config.rate(network.encoder), "weight_decay": 0.0},  # see restriction.py
-            {"params": head[:1], "lr": config.head_learning_rate, "weight_decay": config.weight_decay},
-            {"params": head[1:], "lr": config.head_learning_rate, "weight_decay": 0.0},
-        ],
-        fused=True,  # one pass over the embedding table instead of ten
+    batches = ExampleBatches(examples, config.batch(len(train)), total, derive_seed(seed, "batches"))
+    measure = Validation(shape, validation, labels, config.patience) if len(validation) else None
+    beginnings = iter([first])
+    ended = run(
+        lambda: next(beginnings, None) or beginning(),
+        batches,
+        "fine-tuning",
+        Consumers(progress, on_metrics, kept, measure=measure),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: linear_schedule(done, total, config.warmup))
-    fixed = None if body else torch.from_numpy(outputs(network.encoder, train.texts)).to(device)
-    classes = torch.from_numpy(train.classes).to(device)
-    size = config.batch(len(train))
-    network.train()
-    step = 0
-    while step < total:
-        shuffled = order.permutation(len(train))
-        for start in range(0, len(train), size):
-            rows = shuffled[start : start + size]
-            # A frozen encoder gives the same features at every pass: they are computed once.
-            batch = train.texts.take(rows)
-            with drawn_from(derive_seed(seed, "encoder", step), device):
-                features_BD = network.encoder(*tensors(batch, device)) if fixed is None else fixed[rows]
-            logits_BC = network.head(dropped(network.standardised(features_BD), config.dropout, noise))
-            loss = nn.functional.cross_entropy(logits_BC, classes[rows])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            clip([*body, *head], config.gradient_norm)
-            rate = schedule.get_last_lr()[0]
-            optimizer.step()
-            schedule.step()
-            step += 1
-            yield step, {"loss": loss.item(), "learning_rate": float(rate)}
-            network.train()
-            if step == total:
-                return
+    network = ended.learner.finish().network
+    last_step, _ = ended.curve[-1]
+    best_step = measure.best_step(ended.curve) if measure else last_step
+    network.encoder = restriction.put_back(network.encoder, encoder.network).to(device)
+    scores = {
+        name.removeprefix("validation_"): value
+        for step, metrics in ended.curve
+        if step == best_step
+        for name, value in metrics.items()
+        if name.startswith("validation_")
+    }
+    return (
+        network.eval(),
+        TrainingSummary(
+            steps=last_step,
+            best_step=best_step,
+            seconds=kept.seconds,
+            validation=scores,
+            trainable_parameters=sum(block.trainable for block in summary),
+            total_parameters=sum(block.total for block in summary),
+            blocks=summary,
+        ),
+        ended.curve,
+    )
 
 
-@torch.no_grad()
-def clip(parameters: list[nn.Parameter], maximum: float) -> None:
-    """Scale the gradients in place to this norm if theirs is larger; torch's own version rewrites them regardless."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
-    if norm > maximum:
-        torch._foreach_mul_(gradients, maximum / (norm + 1e-6))
+def learner(network: DownstreamNetwork, config: FineTuning, kind: str, seed: int, tables: set[str]) -> TorchLearner:
+    """AdamW with a rate for the encoder and one for the head.
+
+    Norms, biases and `tables`, the vocabulary's, are not decayed: see restriction.py.
+    """
+    rate = config.rate(network.encoder)
+    body = [(n, p) for n, p in network.encoder.named_parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = []
+    head = [("", p) for p in network.head_parameters()]
+    for parameters, share in ((body, 1.0), (head, config.head_learning_rate / rate)):
+        for decays in (True, False):
+            chosen = [p for n, p in parameters if (p.ndim > 1 and n not in tables) == decays]
+            if chosen:
+                decay = config.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "weight_decay": decay, "share_of_rate": share})
+    # fused: one pass over a table of embeddings in place of ten
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+    trained = Trained({"kind": "fine-tuning", "shape": kind, "batch_size": config.batch_size}, network)
+    return TorchLearner(
+        trained,  # type: ignore[arg-type]
+        TaskLoss(network, config.dropout, derive_seed(seed, "draws")),
+        [optimizer],
+        warmup_linear(rate, config.warmup),
+        threads=torch.get_num_threads(),
+        seed=None,
+        gradient_norm=config.gradient_norm,
+    )
 
 
-def linear_schedule(done: int, total: int, warmup: float) -> float:
-    """Factor of the peak rate after `done` of `total` updates: up over the warm-up, then down to zero."""
-    rising = round(warmup * total)
-    if done < rising:
-        return (done + 1) / (rising + 1)
-    return (total - done) / max(1, total - rising)
-
-
-def freeze(network: ClassifierNetwork, frozen: frozenset[str]) -> None:
+def freeze(network: DownstreamNetwork, frozen: frozenset[str]) -> None:
     """Mark which encoder parameters learn; names are those of the encoder's network."""
     for name, parameter in network.encoder.named_parameters():
         parameter.requires_grad_(name not in frozen)
 
 
-def blocks(network: ClassifierNetwork, whole: nn.Module, groups: "list[tuple[str, list[str]]]") -> tuple[Block, ...]:
+def blocks(network: DownstreamNetwork, whole: nn.Module, groups: "list[tuple[str, list[str]]]") -> tuple[Block, ...]:
     """Trainable and total parameters of each layer group of the `whole` encoder, input first, and of the head."""
     sizes = {name: parameter.numel() for name, parameter in whole.named_parameters()}
     learns = {name for name, parameter in network.encoder.named_parameters() if parameter.requires_grad}
-    head = sum(parameter.numel() for parameter in network.head.parameters())
+    head = sum(parameter.numel() for parameter in network.head_parameters())
     encoder = (
         Block(
             name=group,

@@ -85,8 +85,9 @@ class TorchLearner:
     """Gradient descent on `loss(batch)["loss"]`, a module of the encoder's network and what only pretraining needs.
 
     The module returns scalars by name; those beside `loss` are metrics. Several optimisers may share the parameters
-    between them; all follow one schedule. What the module draws from torch's own generator, as dropout does, follows
-    from `seed`, the step and the process alone, so that no generator has a state to be kept.
+    between them; all follow one schedule, a group with a `share_of_rate` at that share of it. What the module draws
+    from torch's own generator, as dropout does, follows from `seed`, the step and the process alone, so that no
+    generator has a state to be kept; with None the module sees to that.
     The number of `threads` decides how torch splits its sums, so it is part of what makes two runs equal.
 
     precision: "float32"; "bfloat16" or "float16" compute products in it, by torch's autocast, the latter with a scaled
@@ -102,7 +103,7 @@ class TorchLearner:
         schedule: Schedule,
         *,
         threads: int,
-        seed: int,
+        seed: int | None,
         precision: Precision = "float32",
         gradient_norm: float | None = None,
         parts: int = 1,
@@ -130,8 +131,9 @@ class TorchLearner:
 
     def finish(self) -> "Encoder":
         self._module = self._loss  # what spreads it holds on to the processes' group
-        heads: Any = getattr(self._loss, "heads", dict)
-        self.encoder.heads = heads()
+        heads: Any = getattr(self._loss, "heads", None)
+        if heads is not None:
+            self.encoder.heads = heads()
         return self.encoder
 
     def slow_down(self, factor: float) -> None:
@@ -157,8 +159,7 @@ class TorchLearner:
 
         Raises OutOfMemoryError that names what would fit; the weights are those before the step.
         """
-        seed = derive_seed(self._seed, self._steps, self._team.rank if self._team else 0)
-        with torch_threads(self._threads), drawn_from(seed, self._device):
+        with torch_threads(self._threads), self._draws(self._team.rank if self._team else 0):
             try:
                 metrics = self._update(batch, rate)
                 self._steps += 1
@@ -175,9 +176,13 @@ class TorchLearner:
         import torch
 
         self._loss.train()
-        seed = derive_seed(self._seed, self._steps, 0)
-        with torch.no_grad(), torch_threads(self._threads), drawn_from(seed, self._device):
+        with torch.no_grad(), torch_threads(self._threads), self._draws(0):
             return float(self._loss(batch)["loss"])
+
+    def _draws(self, rank: int) -> contextlib.AbstractContextManager[None]:
+        if self._seed is None:
+            return contextlib.nullcontext()
+        return drawn_from(derive_seed(self._seed, self._steps, rank), self._device)
 
     def state(self) -> dict[str, np.ndarray]:
         state = {f"loss.{name}": tensor.cpu().numpy() for name, tensor in self._loss.state_dict().items()}
@@ -213,7 +218,7 @@ class TorchLearner:
         self._module.train()
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share_of_rate", 1.0)
             optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch, self._parts)
         for optimizer in self._optimizers:

@@ -15,13 +15,13 @@ is luck: docs/stopping.md has how much.
 import time
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.errors import UserError
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.encoded import EncodedTexts
 from sslcore.randomness import numpy_generator
 from sslcore.training.devices import torch_threads
@@ -61,7 +61,7 @@ class Probe:
     N held-out documents. `seconds` is what it has cost.
     """
 
-    NOTHING: ClassVar[Metrics] = {SCORE: 0.0, ERROR: 0.0}
+    names = (SCORE, ERROR)
 
     def __init__(self, config: Probing, corpus: "EncodedCorpus", *, seed: int, threads: int) -> None:
         """Raises UserError unless two classes have FEWEST labelled documents."""
@@ -88,10 +88,19 @@ class Probe:
         parts = corpus.ids, corpus.sentence_offsets, corpus.document_offsets, corpus.tokenizer
         return EncodedCorpus(*parts, labels, corpus.label_names)
 
+    def due(self, points: Sequence[Point]) -> bool:
+        return due(points, self.config.every)
+
+    def best_step(self, points: Sequence[Point]) -> int:
+        return best(probes(points)).step
+
+    def exhausted(self, points: Sequence[Point]) -> bool:
+        return exhausted(points, self.config.patience)
+
     def measure(self, encoder: "Encoder") -> Metrics:
         """The score and its standard error; 0 for vectors that hold no numbers."""
         from sslcore.evaluation.statistics import resampled_scores
-        from sslcore.finetuning.network import outputs
+        from sslcore.finetuning.encoded import outputs
         from sslcore.finetuning.scores import macro_f1
 
         started = time.perf_counter()

@@ -24,7 +24,7 @@ from sslcore.evaluation import write_evaluation_report
 from sslcore.evaluation.config import Evaluation
 from sslcore.evaluation.report import EvaluationReport
 from sslcore.finetuning import write_finetuned_model
-from sslcore.finetuning.classification import FineTuning
+from sslcore.finetuning.config import FineTuning
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.registry import DEFAULT_OBJECTIVES
 from sslcore.tokenization import EncodedCorpus, Tokenizer, encode_corpus, write_tokenizer

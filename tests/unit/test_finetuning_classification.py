@@ -12,13 +12,12 @@ from safetensors.torch import load_file, save_file
 from sslcore.contracts import check_folder
 from sslcore.corpus.shards import Corpus
 from sslcore.errors import UserError
-from sslcore.finetuning import FineTuning, LabelledTexts, fine_tune, write_finetuned_model
-from sslcore.finetuning.encoded import EncodedTexts
+from sslcore.finetuning import FineTuning, fine_tune, write_finetuned_model
+from sslcore.finetuning.encoded import EncodedTexts, outputs
 from sslcore.finetuning.model import FineTunedModel
-from sslcore.finetuning.network import dropped, outputs
 from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.scores import accuracy, macro_f1
-from sslcore.finetuning.training import clip, linear_schedule
+from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
 from sslcore.models.encoder import Encoder
 from sslcore.models.transformer import AT_ONCE
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
@@ -30,6 +29,7 @@ from sslcore.tokenization.words import Words
 from tests.unit.conftest import topic_texts
 
 TOPICS = ["farming", "music", "sailing", "weaving"]
+CLASS = Classification()
 QUICK = FineTuning(epochs=2, minimum_steps=60)
 
 
@@ -63,17 +63,16 @@ def weights(model: FineTunedModel) -> dict[str, torch.Tensor]:
 def test_a_separable_task_is_learnt_from_nothing(task: Task) -> None:
     encoder, train, validation = task
     texts, labels = topic_texts(200, seed=2)
-    model = fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, validation, QUICK, labels=TOPICS, seed=0)
     assert np.mean([a == b for a, b in zip(model.predict(texts), labels, strict=True)]) > 0.95
-    assert model.training.validation_macro_f1 is not None
-    assert model.training.validation_macro_f1 > 0.95
+    assert model.training.validation["macro_f1"] > 0.95
     assert model.training.steps <= QUICK.steps(len(train))
 
 
 def test_unfrozen_moves_the_encoder_and_leaves_the_one_given_alone(task: Task) -> None:
     encoder, train, validation = task
     before = encoder.network.vectors.detach().clone()
-    model = fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, validation, QUICK, labels=TOPICS, seed=0)
     assert torch.equal(encoder.network.vectors, before)
     assert not torch.allclose(model.network.encoder.vectors, before)
 
@@ -81,7 +80,7 @@ def test_unfrozen_moves_the_encoder_and_leaves_the_one_given_alone(task: Task) -
 def test_frozen_moves_the_head_and_nothing_else(task: Task) -> None:
     encoder, train, validation = task
     config = FineTuning(freezing="encoder", epochs=2, minimum_steps=60)
-    model = fine_tune(encoder, train, validation, config, labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, validation, config, labels=TOPICS, seed=0)
     for name, tensor in encoder.network.state_dict().items():
         assert torch.equal(model.network.encoder.state_dict()[name], tensor), name
     assert model.network.head.weight.abs().sum() > 0
@@ -95,7 +94,7 @@ def test_frozen_embeddings_stay_and_the_layers_above_move() -> None:
     groups = encoder.layer_groups()
     train = labelled(encoder, texts, labels)
     config = FineTuning(freezing="embeddings", epochs=1, minimum_steps=10)
-    model = fine_tune(encoder, train, train, config, labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, train, config, labels=TOPICS, seed=0)
     for place, (group, names) in enumerate(groups):
         for name in names:
             same = torch.equal(
@@ -106,15 +105,15 @@ def test_frozen_embeddings_stay_and_the_layers_above_move() -> None:
 
 def test_rows_of_tokens_that_training_never_saw_do_not_move(task: Task) -> None:
     encoder, train, validation = task
-    few = LabelledTexts(train.texts.take(np.arange(8)), train.classes[:8])
-    model = fine_tune(encoder, few, validation, QUICK, labels=TOPICS, seed=0)
+    few = LabelledTexts(train.encoded.take(np.arange(8)), train.classes[:8])
+    model = fine_tune(CLASS, encoder, few, validation, QUICK, labels=TOPICS, seed=0)
     moved = (model.network.encoder.vectors != encoder.network.vectors).any(dim=1).numpy()
-    assert set(np.flatnonzero(moved)) == set(np.unique(few.texts.ids))
+    assert set(np.flatnonzero(moved)) == set(np.unique(few.encoded.ids))
 
 
 def test_a_restricted_network_reads_the_same_and_comes_back_whole(task: Task) -> None:
     encoder, train, _ = task
-    few = train.texts.take(np.arange(5))
+    few = train.encoded.take(np.arange(5))
     restriction = VocabularyRestriction(encoder.known_ids, 5, few)
     small = restriction.network(encoder.network)
     assert small.vectors.shape[0] == len(np.union1d(np.arange(5), few.ids)) < encoder.tokenizer.vocabulary_size
@@ -129,14 +128,14 @@ def test_a_transformer_is_fine_tuned_restricted_and_repeatably() -> None:
     texts, labels = topic_texts(60, seed=0)
     encoder = untrained(texts, MaskedLM(size="tiny", maximum_tokens=32, batch_tokens=64))
     train = labelled(encoder, texts, labels)
-    few = train.texts.take(np.arange(7))
+    few = train.encoded.take(np.arange(7))
     restriction = VocabularyRestriction(encoder.known_ids, 5, few)
     small = restriction.network(encoder.network)
     assert small.model.get_input_embeddings().weight.shape[0] < encoder.tokenizer.vocabulary_size
     np.testing.assert_allclose(outputs(small, restriction.texts(few)), outputs(encoder.network, few), atol=1e-6)
     config = FineTuning(epochs=1, minimum_steps=120, learning_rate=1e-3)
-    first, again = (fine_tune(encoder, train, train, config, labels=TOPICS, seed=1) for _ in range(2))
-    assert accuracy(train.classes, first.logits_of(train.texts).argmax(axis=1)) > 0.9
+    first, again = (fine_tune(CLASS, encoder, train, train, config, labels=TOPICS, seed=1) for _ in range(2))
+    assert accuracy(train.classes, first.logits_of(train.encoded).argmax(axis=1)) > 0.9
     assert all(torch.equal(value, weights(again)[name]) for name, value in weights(first).items())
 
 
@@ -155,7 +154,7 @@ def test_one_seed_gives_the_same_weights_and_touches_no_global_generator(task: T
     expected = torch.rand(3)
     torch.manual_seed(7)
     first, again, other = (
-        weights(fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=seed)) for seed in (1, 1, 2)
+        weights(fine_tune(CLASS, encoder, train, validation, QUICK, labels=TOPICS, seed=seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -165,23 +164,23 @@ def test_one_seed_gives_the_same_weights_and_touches_no_global_generator(task: T
 def test_the_best_validated_weights_are_kept_and_training_stops_early(task: Task) -> None:
     encoder, train, validation = task
     shuffled = LabelledTexts(
-        validation.texts, np.roll(validation.classes, 1)
+        validation.encoded, np.roll(validation.classes, 1)
     )  # the better it learns, the worse it looks
     config = FineTuning(epochs=2, minimum_steps=120, patience=2)
-    model = fine_tune(encoder, train, shuffled, config, labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, shuffled, config, labels=TOPICS, seed=0)
     assert model.training.best_step < model.training.steps < config.steps(len(train))
-    logits = model.logits_of(shuffled.texts)
-    assert macro_f1(shuffled.classes, logits.argmax(axis=1)) == pytest.approx(model.training.validation_macro_f1)
+    logits = model.logits_of(shuffled.encoded)
+    assert macro_f1(shuffled.classes, logits.argmax(axis=1)) == pytest.approx(model.training.validation["macro_f1"])
     losses = {step: value for step, metric, value in model.curve if metric == "validation_loss"}
-    assert losses[model.training.best_step] == pytest.approx(model.training.validation_loss)
+    assert losses[model.training.best_step] == pytest.approx(model.training.validation["loss"])
 
 
 def test_without_validation_the_last_weights_are_kept(task: Task) -> None:
     encoder, train, validation = task
-    nothing = LabelledTexts(validation.texts.take(np.arange(0)), validation.classes[:0])
-    model = fine_tune(encoder, train, nothing, QUICK, labels=TOPICS, seed=0)
+    nothing = LabelledTexts(validation.encoded.take(np.arange(0)), validation.classes[:0])
+    model = fine_tune(CLASS, encoder, train, nothing, QUICK, labels=TOPICS, seed=0)
     assert model.training.best_step == model.training.steps == QUICK.steps(len(train))
-    assert model.training.validation_macro_f1 is None
+    assert model.training.validation == {}
 
 
 def test_metrics_and_progress_are_told_as_they_come(task: Task) -> None:
@@ -189,19 +188,21 @@ def test_metrics_and_progress_are_told_as_they_come(task: Task) -> None:
     told: list[tuple[int, dict[str, float]]] = []
     fractions: list[float] = []
     model = fine_tune(
-        encoder, train, validation, QUICK, labels=TOPICS, seed=0,
+        CLASS, encoder, train, validation, QUICK, labels=TOPICS, seed=0,
         progress=lambda fraction, _: fractions.append(fraction),
         on_metrics=lambda step, metrics: told.append((step, dict(metrics))),
     )  # fmt: skip
     assert [step for step, _ in told] == list(range(1, model.training.steps + 1))
-    assert model.curve == [(step, name, value) for step, metrics in told for name, value in metrics.items()]
+    assert model.curve == [
+        (step, name, value) for step, metrics in told for name, value in metrics.items() if name != "done"
+    ]
     assert fractions == sorted(fractions)
     assert 0 < fractions[0] <= fractions[-1] <= 1
 
 
 def test_a_model_comes_back_from_disk_with_equal_logits(task: Task, tmp_path: Path) -> None:
     encoder, train, validation = task
-    model = fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, validation, QUICK, labels=TOPICS, seed=0)
     model.save(tmp_path)
     texts, _ = topic_texts(20, seed=3)
     texts += ["", "nothing known here"]
@@ -222,7 +223,7 @@ def test_a_model_comes_back_from_disk_with_equal_logits(task: Task, tmp_path: Pa
 
 def test_a_damaged_model_is_refused_by_name(task: Task, tmp_path: Path) -> None:
     encoder, train, validation = task
-    fine_tune(encoder, train, validation, QUICK, labels=TOPICS, seed=0).save(tmp_path)
+    fine_tune(CLASS, encoder, train, validation, QUICK, labels=TOPICS, seed=0).save(tmp_path)
     tensors = load_file(tmp_path / "weights.safetensors")
     save_file(
         {name: tensor for name, tensor in tensors.items() if name != "head.bias"}, tmp_path / "weights.safetensors"
@@ -246,7 +247,7 @@ def test_a_damaged_model_is_refused_by_name(task: Task, tmp_path: Path) -> None:
 
 def test_one_string_in_place_of_a_list_is_an_error(task: Task) -> None:
     encoder, train, validation = task
-    model = fine_tune(encoder, train, validation, FineTuning(epochs=1, minimum_steps=1), labels=TOPICS, seed=0)
+    model = fine_tune(CLASS, encoder, train, validation, FineTuning(epochs=1, minimum_steps=1), labels=TOPICS, seed=0)
     with pytest.raises(UserError, match=r"predict\(\[text\]\)"):
         model.predict("a text")  # type: ignore[arg-type]
 
@@ -262,7 +263,7 @@ def test_writing_a_model_from_a_corpus(corpus_of: Callable[..., Corpus], tmp_pat
     check_folder("finetuned_model", folder)
     assert summary["labels"] == TOPICS
     assert (summary["train_rows"], summary["unlabelled_rows"], summary["validation_rows"]) == (160, 40, 59)
-    assert summary["validation_macro_f1"] > 0.9
+    assert summary["validation"]["macro_f1"] > 0.9
     assert [block["name"] for block in summary["blocks"]] == ["vectors", "head"]
     assert json.loads(json.dumps(summary)) == summary
     assert accuracy(np.array(held_out_labels), np.array(FineTunedModel.load(folder).predict(held_out))) > 0.9
@@ -300,38 +301,8 @@ def test_questions_are_classified(data: Path) -> None:
         labelled(encoder, [text for _, text in part], [label for label, _ in part], names)
         for part in (train[500:], train[:500], test)
     )
-    model = fine_tune(encoder, learn, choose, FineTuning(), labels=names, seed=0)
-    assert accuracy(score.classes, model.logits_of(score.texts).argmax(axis=1)) > 0.75
-
-
-def test_the_schedule_rises_then_falls_to_zero() -> None:
-    factors = [linear_schedule(done, 10, 0.2) for done in range(11)]
-    assert factors == pytest.approx([1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0])
-    assert linear_schedule(0, 1, 0.0) == 1
-
-
-def test_clipping_scales_what_is_too_long_and_leaves_the_rest() -> None:
-    def gradients(scale: float) -> list[torch.nn.Parameter]:
-        parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
-        for parameter in parameters:
-            parameter.grad = torch.full_like(parameter, scale)
-        return parameters
-
-    ours, theirs, small = gradients(5.0), gradients(5.0), gradients(0.1)
-    clip(ours, 1.0)
-    torch.nn.utils.clip_grad_norm_(theirs, 1.0)
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a.grad, b.grad)
-    clip(small, 1.0)
-    assert all((parameter.grad == 0.1).all() for parameter in small)
-
-
-def test_dropout_keeps_the_mean_and_follows_its_generator() -> None:
-    ones = torch.ones(200, 50)
-    first, again = (dropped(ones, 0.25, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first, again)
-    assert first.mean().item() == pytest.approx(1, abs=0.03)
-    assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    model = fine_tune(CLASS, encoder, learn, choose, FineTuning(), labels=names, seed=0)
+    assert accuracy(score.classes, model.logits_of(score.encoded).argmax(axis=1)) > 0.75
 
 
 def test_encoded_texts_are_taken_and_cut_without_mixing_them() -> None:

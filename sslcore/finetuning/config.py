@@ -1,0 +1,65 @@
+"""How fine-tuning goes about it, whatever the rows are: rates, passes, what stays frozen, when it ends.
+
+AdamW (Loshchilov & Hutter 2019) with a linear schedule and warm-up, gradients clipped by norm, the best validated
+weights kept. The encoder and the head have rates of their own: the encoder only has to be nudged, the head starts at
+zero.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sslcore.finetuning.freezing import Freezing
+
+WORDS_RATE = 1e-2
+
+
+class FineTuning(BaseModel):
+    """How a model for labelled rows is trained on top of an encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Fine-tuning")
+
+    freezing: Freezing = Field(
+        "none", description="What stays as pretrained: none, the token embeddings, or the whole encoder (linear probe)."
+    )
+    epochs: int = Field(3, ge=1, le=1000, description="Passes over the labelled rows, at most.")
+    minimum_steps: int = Field(
+        100, ge=1, description="Updates at least, whatever the number of rows: few labels need more passes."
+    )
+    batch_size: int = Field(512, ge=1, le=65536, description="Texts in an update, at most; fewer when rows are few.")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Peak rate of the encoder. Left out: 0.01 for vectors of words and bags; for a transformer by its "
+        "width, 3e-4, from 512 1e-4, from 768 5e-5, and more for one with random weights.",
+    )
+    head_learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the head.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the rates rise from zero.")
+    weight_decay: float = Field(
+        0.01, ge=0, le=1, description="Decoupled weight decay of the matrices, not of norms, biases and embeddings."
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="Share of the features before the head that is zeroed in training."
+    )
+    gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    patience: int = Field(
+        3, ge=1, description="Training stops after this many validations (of 12) without a better one."
+    )
+    maximum_tokens: int = Field(512, ge=1, description="Tokens of a text that are read; the rest is cut off.")
+
+    def rate(self, network: Any, *, pretrained: bool = True) -> float:
+        """Peak rate of an encoder's network."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        if not hasattr(network, "finetuning_rate"):
+            return WORDS_RATE
+        return network.finetuning_rate if pretrained else network.rate_from_scratch
+
+    def batch(self, rows: int) -> int:
+        """Texts in an update: at least 32 updates a pass as long as the batch keeps 16 texts."""
+        return min(self.batch_size, max(16, rows // 32), rows)
+
+    def steps(self, rows: int) -> int:
+        """Updates of a run that is not stopped early."""
+        return max(self.epochs * -(-rows // self.batch(rows)), self.minimum_steps)

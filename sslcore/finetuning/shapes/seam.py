@@ -1,0 +1,81 @@
+"""What a shape of labelled rows answers, and what the one training loop needs of its examples and its network.
+
+Adding a shape is one new file here and a line in registry.py. Letters: n rows, B of a batch, D dimensions.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from sslcore.finetuning.encoded import EncodedTexts
+
+if TYPE_CHECKING:
+    from sslcore.models.encoder import Encoder
+
+
+class Examples(Protocol):
+    """n rows as token ids, and what is right of each."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def texts(self) -> tuple[EncodedTexts, ...]:
+        """All ids that the encoder reads, a text or two of each row."""
+
+    def with_texts(self, texts: tuple[EncodedTexts, ...]) -> Self:
+        """The same rows with the ids written otherwise."""
+
+    def take(self, rows: np.ndarray) -> Self:
+        """These rows, in their order."""
+
+
+class DownstreamNetwork(nn.Module):
+    """An encoder's network under a head. Everything outside `encoder` is the head.
+
+    A shape's network says what the head sees (`features`), what it makes of that (`decided`), and its loss.
+    """
+
+    encoder: nn.Module
+
+    def features(self, examples: Any) -> torch.Tensor:
+        """What the encoder alone gives: the same at every pass while it is frozen."""
+        raise NotImplementedError
+
+    def decided(self, features: torch.Tensor, examples: Any) -> torch.Tensor:
+        """The outputs, of the features."""
+        raise NotImplementedError
+
+    def loss(self, outputs: torch.Tensor, examples: Any) -> torch.Tensor:
+        """The mean loss of the outputs; a scalar."""
+        raise NotImplementedError
+
+    def forward(self, examples: Any) -> torch.Tensor:
+        return self.decided(self.features(examples), examples)
+
+    def prepare(self, examples: Any) -> None:
+        """Set what follows from the training rows, before the first step."""
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("encoder.")]
+
+
+class Shape(Protocol):
+    """A kind of labelled rows: its own configuration, a frozen Pydantic model with a `kind`."""
+
+    chosen_by: ClassVar[tuple[str, ...]]
+    """Metrics that choose among weights, the first before the next; one that begins with "-" is better lower."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def check(self, train: Any, labels: Sequence[str]) -> None:
+        """Raise UserError when there is nothing to learn from these examples."""
+
+    def network(self, encoder: "Encoder", labels: Sequence[str]) -> DownstreamNetwork:
+        """A head on this encoder's network, which is taken as it is, not copied."""
+
+    def metrics(self, outputs: np.ndarray, examples: Any, labels: Sequence[str]) -> dict[str, float]:
+        """How good outputs are, by name; all that `chosen_by` names are among them."""
