@@ -19,13 +19,15 @@ from sslcore import contracts
 from sslcore.errors import UserError
 from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.encoded import EncodedTexts
-from sslcore.finetuning.shapes.classification import LabelledTexts
+from sslcore.finetuning.shapes.classification import LabelledTexts, softmax
 from sslcore.finetuning.shapes.registry import AnyShape
 from sslcore.finetuning.shapes.seam import DownstreamNetwork
 from sslcore.finetuning.training import TrainingSummary, outputs_of
 from sslcore.models.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from sslcore.models.encoder import Encoder
     from sslcore.tokenization.tokenizer import Tokenizer
 
@@ -82,6 +84,14 @@ class FineTunedModel:
     def __repr__(self) -> str:
         return f"FineTunedModel({len(self.labels)} labels, on an encoder of kind {self.description.objective['kind']})"
 
+    def answers(self, rows: "pa.Table") -> "pa.Table":
+        """One row for each of `rows`, which have the columns of the model's shape, in their order."""
+        import pyarrow as pa
+
+        shape, most = self.description.shape, self.description.config.maximum_tokens
+        examples = shape.examples(rows, self.encoder, self.labels, maximum_tokens=most)
+        return pa.table(shape.predictions(outputs_of(self.network, examples), examples, self.labels))
+
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, labels]: unnormalised log-probabilities."""
         if isinstance(texts, str):
@@ -97,9 +107,7 @@ class FineTunedModel:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, labels], every row sums to 1."""
-        logits = self.logits(texts)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True)
+        return softmax(self.logits(texts))
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The likeliest label of each text."""

@@ -9,7 +9,7 @@ n texts, B in a batch, D dimensions of the encoder, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,12 +22,15 @@ from sslcore.finetuning.scores import cross_entropy, macro_f1
 from sslcore.finetuning.shapes.seam import DownstreamNetwork
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from sslcore.models.encoder import Encoder
 
 # A freshly initialised network may give features a hundredth as wide as a pretrained one. Blown up to unit scale, one
 # update would throw them about by tens of spreads: skip-gram's network from scratch then reached 0.54 macro-F1 with 32
 # labels per class of the documentation corpus, where it reaches 0.62 with this floor.
 SMALLEST_SPREAD = 0.05
+UNKNOWN = -1  # the class of a text whose label is not known
 
 
 NO_LABELS = (
@@ -98,7 +101,22 @@ class Classification(BaseModel):
 
     kind: Literal["class"] = "class"
 
+    columns: ClassVar[tuple[str, ...]] = ("text",)
+    target: ClassVar[str] = "label"
     chosen_by: ClassVar[tuple[str, ...]] = ("macro_f1", "-loss")
+
+    def labels_of(self, rows: "pa.Table") -> tuple[str, ...]:
+        return tuple(sorted(set(rows["label"].to_pylist())))
+
+    def examples(
+        self, rows: "pa.Table", encoder: "Encoder", labels: Sequence[str], *, maximum_tokens: int
+    ) -> LabelledTexts:
+        encoded = EncodedTexts.of(
+            rows["text"].to_pylist(), encoder.tokenizer, encoder.network, maximum_tokens=maximum_tokens
+        )
+        places: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
+        known = rows["label"].to_pylist() if "label" in rows.column_names else [None] * len(rows)
+        return LabelledTexts(encoded, np.array([places.get(label, UNKNOWN) for label in known], np.int64))
 
     def check(self, train: LabelledTexts, labels: Sequence[str]) -> None:
         check_classes(train.classes, labels)
@@ -112,6 +130,16 @@ class Classification(BaseModel):
             "loss": cross_entropy(examples.classes, logits_nC),
         }
 
+    def predictions(
+        self, logits_nC: np.ndarray, examples: LabelledTexts, labels: Sequence[str]
+    ) -> dict[str, list[Any]]:
+        probabilities_nC = softmax(logits_nC)
+        return {
+            "label": [labels[place] for place in probabilities_nC.argmax(axis=1)],
+            "probability": probabilities_nC.max(axis=1).tolist(),
+            **{f"probability of {label}": probabilities_nC[:, place].tolist() for place, label in enumerate(labels)},
+        }
+
 
 def check_classes(classes: np.ndarray, labels: Sequence[str]) -> None:
     """Raise UserError unless at least two classes have a row."""
@@ -123,3 +151,9 @@ def check_classes(classes: np.ndarray, labels: Sequence[str]) -> None:
             f"every labelled row has the same class, {labels[int(found[0])]!r} ({len(classes):,} rows); a classifier "
             "needs at least two. Check that --label names the right column."
         )
+
+
+def softmax(logits_nC: np.ndarray) -> np.ndarray:
+    """float32 [n, C], every row sums to 1."""
+    odds = np.exp(logits_nC - logits_nC.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)

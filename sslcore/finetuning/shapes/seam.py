@@ -13,6 +13,8 @@ from torch import nn
 from sslcore.finetuning.encoded import EncodedTexts
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from sslcore.models.encoder import Encoder
 
 
@@ -65,11 +67,24 @@ class DownstreamNetwork(nn.Module):
 class Shape(Protocol):
     """A kind of labelled rows: its own configuration, a frozen Pydantic model with a `kind`."""
 
+    columns: ClassVar[tuple[str, ...]]
+    """What a row is read from; also what a served model asks for."""
+    target: ClassVar[str]
+    """The column of what is right."""
     chosen_by: ClassVar[tuple[str, ...]]
     """Metrics that choose among weights, the first before the next; one that begins with "-" is better lower."""
 
     @property
     def kind(self) -> str: ...
+
+    def labels_of(self, rows: "pa.Table") -> tuple[str, ...]:
+        """The labels that training rows have, in the order of the outputs; empty where outputs are no labels.
+
+        Raises UserError that names the rows whose target is none, or when there is nothing to learn.
+        """
+
+    def examples(self, rows: "pa.Table", encoder: "Encoder", labels: Sequence[str], *, maximum_tokens: int) -> Examples:
+        """The rows as token ids; what is right of them too, where the rows have the target's column."""
 
     def check(self, train: Any, labels: Sequence[str]) -> None:
         """Raise UserError when there is nothing to learn from these examples."""
@@ -79,3 +94,6 @@ class Shape(Protocol):
 
     def metrics(self, outputs: np.ndarray, examples: Any, labels: Sequence[str]) -> dict[str, float]:
         """How good outputs are, by name; all that `chosen_by` names are among them."""
+
+    def predictions(self, outputs: np.ndarray, examples: Any, labels: Sequence[str]) -> dict[str, list[Any]]:
+        """Column → a value for each row: what a served model answers."""
