@@ -1,18 +1,17 @@
 """The command line. Imports nothing heavy until a command knows what it needs, so that `--help` answers at once."""
 
-import contextlib
 import gc
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from flows import downstream
+from flows.options import NO_SETTINGS, STORE, Json, Label, Model, Set, Store, Text, here, run_step, say
 from sslcore.errors import UserError
 
 app = typer.Typer(
@@ -25,15 +24,8 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="List, verify and clean up what has been made.")
 app.add_typer(store_app, name="store", no_args_is_help=True)
+app.add_typer(downstream.app)
 
-Store = Annotated[Path, typer.Option("--store", envvar="SSLCORE_STORE", help="Folder of all artefacts.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
-Text = Annotated[str, typer.Option("--text", help="Column of the text; found by itself when there is no doubt.")]
-Label = Annotated[str, typer.Option("--label", help="Column of the label; @folder or @file for the name of either.")]
-Set = Annotated[list[str], typer.Option("--set", help="Change a field of the configuration: a.b=c. Repeatable.")]
-Model = Annotated[str, typer.Argument(help="A folder, an artefact key, or models:/name@alias.")]
-STORE = Path("store")
-NO_SETTINGS: list[str] = []
 INTERRUPTED = 130
 
 
@@ -79,17 +71,6 @@ def _explained(error: Exception) -> int:
     return 1
 
 
-@contextlib.contextmanager
-def _here(store: Path) -> Iterator[None]:
-    """Point this process, and those it starts, at the store."""
-    os.environ["SSLCORE_STORE"] = str(store.expanduser().absolute())
-    yield
-
-
-def _say(as_json: bool, value: Any, lines: list[str]) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1, default=str) if as_json else "\n".join(lines))
-
-
 # -- the job and its steps ---------------------------------------------------------------------------------------------
 
 
@@ -103,7 +84,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """The whole job, from raw text to the registry and a verdict."""
-    with _here(store):
+    with here(store):
         from flows.job import job_from_file, job_from_source
         from flows.server import prefect_server
         from sslcore.corpus.sources import readable_files
@@ -123,7 +104,7 @@ def run(
 
             result, steps = running.run_flow(end_to_end, {"job": job}, quiet=as_json)
             said = {**result.model_dump(mode="json"), **running.accounted(steps)}
-            _say(as_json, said, running.story(result, steps))
+            say(as_json, said, running.story(result, steps))
 
 
 def _check(source: str, text: str = "", label: str = "", sequences: str = "", continuing: str = "") -> None:
@@ -146,19 +127,6 @@ def _check(source: str, text: str = "", label: str = "", sequences: str = "", co
             runtime.current().store.resolve(continuing)
 
 
-def _step(flow_name: str, parameters: dict[str, Any], as_json: bool) -> None:
-    from importlib import import_module
-
-    from flows import running
-    from flows.server import prefect_server
-
-    with prefect_server():
-        step = getattr(import_module(f"flows.{flow_name}"), flow_name)
-        ref, steps = running.run_flow(step, parameters, quiet=as_json)
-        said = running.described(ref)
-        _say(as_json, said, running.lines_of(said, steps))
-
-
 @app.command()
 def ingest(
     path: Annotated[str, typer.Argument(help="File, folder, glob or URL.")],
@@ -172,9 +140,9 @@ def ingest(
     from sslcore.corpus.sources import FilesSource, readable_files
 
     corpus = Ingestion(source=FilesSource(paths=(path,), text=text, label=label))
-    with _here(store):
+    with here(store):
         readable_files(corpus.source)
-        _step("ingestion", {"corpus": corpus}, as_json)
+        run_step("ingestion", {"corpus": corpus}, as_json)
 
 
 @app.command()
@@ -190,9 +158,9 @@ def tokenize(
     from sslcore.tokenization.registry import Tokenization
 
     spec = parsed(Tokenization, {"kind": kind}, tuple(settings), "tokenize")
-    with _here(store):
+    with here(store):
         _check(corpus)
-        _step("tokenization", {"corpus": corpus, "tokenization": spec}, as_json)
+        run_step("tokenization", {"corpus": corpus, "tokenization": spec}, as_json)
 
 
 @app.command()
@@ -227,9 +195,9 @@ def pretrain(
     stopping = {"probe": Probing() if probe else None, "stop_on_collapse": stop_on_collapse}
     source = {"corpus": corpus, "text": text, "label": label, "sequences": sequences, "continuing": continuing}
     parameters = {**source, "objective": spec, "seed": seed, **stopping}
-    with _here(store):
+    with here(store):
         _check(corpus, text, label, sequences=sequences, continuing=continuing)
-        _step("pretraining", parameters, as_json)
+        run_step("pretraining", parameters, as_json)
 
 
 @app.command()
@@ -248,30 +216,9 @@ def evaluate(
 
     config = parsed(Evaluation, {}, tuple(settings), "evaluate")
     parameters = {"source": source, "text": text, "label": label, "evaluation": config, "seed": seed}
-    with _here(store):
+    with here(store):
         _check(source, text, label)
-        _step("evaluation", parameters, as_json)
-
-
-@app.command()
-def finetune(
-    source: Annotated[str, typer.Argument(help="A path of labelled text, or the key of an encoder.")],
-    label: Label = "",
-    text: Text = "",
-    seed: int = 0,
-    settings: Set = NO_SETTINGS,
-    store: Store = STORE,
-    as_json: Json = False,
-) -> None:
-    """Train a classifier on an encoder."""
-    from flows.job import parsed
-    from sslcore.finetuning.config import FineTuning
-
-    config = parsed(FineTuning, {}, tuple(settings), "finetune")
-    parameters = {"source": source, "text": text, "label": label, "finetuning": config, "seed": seed}
-    with _here(store):
-        _check(source, text, label)
-        _step("finetuning", parameters, as_json)
+        run_step("evaluation", parameters, as_json)
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -285,7 +232,7 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start Prefect, MLflow, a worker and the deployments."""
-    with _here(store):
+    with here(store):
         from flows.screen import shown
         from tasks import runtime, services
 
@@ -298,17 +245,17 @@ def up(
                 progress=runtime.as_progress("up"),
             )
         lines = [f"Prefect UI  {services_up.prefect_url}", f"MLflow UI   {services_up.mlflow_url}"]
-        _say(as_json, services_up.model_dump(mode="json"), [*lines, "`sslcore down` stops both and the worker."])
+        say(as_json, services_up.model_dump(mode="json"), [*lines, "`sslcore down` stops both and the worker."])
 
 
 @app.command()
 def down(store: Store = STORE, as_json: Json = False) -> None:
     """End what `up` started, and nothing else."""
-    with _here(store):
+    with here(store):
         from tasks import runtime, services
 
         stopped = services.down(runtime.current().home)
-        _say(as_json, {"stopped": stopped}, [f"stopped {name}" for name in stopped] or ["nothing was running"])
+        say(as_json, {"stopped": stopped}, [f"stopped {name}" for name in stopped] or ["nothing was running"])
 
 
 # -- looking and using -------------------------------------------------------------------------------------------------
@@ -327,7 +274,7 @@ def doctor(
     from sslcore.corpus.sources import FilesSource
 
     diagnosis = examine(FilesSource(paths=(path,), text=text, label=label))
-    _say(as_json, diagnosis.model_dump(mode="json"), diagnosis.lines())
+    say(as_json, diagnosis.model_dump(mode="json"), diagnosis.lines())
 
 
 @app.command()
@@ -342,11 +289,11 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Write the vector of each text to a Parquet file."""
-    with _here(store):
+    with here(store):
         from flows import using
 
         said = using.encode(model, file, text, output)
-        _say(as_json, said, [f"{said['texts']:,} vectors of {said['dimensions']} numbers in {said['output']}"])
+        say(as_json, said, [f"{said['texts']:,} vectors of {said['dimensions']} numbers in {said['output']}"])
 
 
 @app.command()
@@ -360,11 +307,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a transformer encoder as a folder that other libraries load."""
-    with _here(store):
+    with here(store):
         from flows import using
 
         said = using.export(model, folder, kind)
-        _say(as_json, said, [f"{said['format']} in {said['folder']}: {', '.join(said['files'])}"])
+        say(as_json, said, [f"{said['format']} in {said['folder']}: {', '.join(said['files'])}"])
 
 
 @app.command()
@@ -373,33 +320,17 @@ def objectives(as_json: Json = False) -> None:
     from sslcore.objectives.description import descriptions
 
     found = descriptions()
-    _say(as_json, {"objectives": [d._asdict() for d in found]}, [line for d in found for line in d.lines()])
-
-
-@app.command()
-def predict(
-    model: Model,
-    file: Annotated[str, typer.Argument(help="Text, one a line, or a table; standard input when left out.")] = "-",
-    text: Text = "",
-    store: Store = STORE,
-    as_json: Json = False,
-) -> None:
-    """Print the label of each text, with its probability."""
-    with _here(store):
-        from flows import using
-
-        rows = using.predict(model, file, text)
-        _say(as_json, {"predictions": rows}, [f"{r['label']}\t{r['probability']:.3f}\t{r['text']}" for r in rows])
+    say(as_json, {"objectives": [d._asdict() for d in found]}, [line for d in found for line in d.lines()])
 
 
 @app.command()
 def lineage(model: Model, store: Store = STORE, as_json: Json = False) -> None:
     """Walk from a model back to the hashes of the raw files."""
-    with _here(store):
+    with here(store):
         from flows import using
 
         tree, lines = using.lineage(model)
-        _say(as_json, tree, lines)
+        say(as_json, tree, lines)
 
 
 @store_app.command("list")
@@ -410,7 +341,7 @@ def store_list(store: Store = STORE, as_json: Json = False) -> None:
     found = ArtifactStore(store).manifests()
     lines = [f"{m.created}  {sum(f.bytes for f in m.files.values()) / 1e6:9.1f} MB  {m.kind}/{m.key}" for m in found]
     value = {"artefacts": [m.model_dump(mode="json", exclude={"files"}) for m in found]}
-    _say(as_json, value, lines or [f"the store {store} is empty; `sslcore run` fills it"])
+    say(as_json, value, lines or [f"the store {store} is empty; `sslcore run` fills it"])
 
 
 @store_app.command("verify")
@@ -422,7 +353,7 @@ def store_verify(store: Store = STORE, as_json: Json = False) -> None:
     problems = opened.verify()
     lines = [f"{p.ref} {p.file}: {p.what}" for p in problems]
     value = {"problems": [{"artefact": str(p.ref), "file": p.file, "what": p.what} for p in problems]}
-    _say(as_json, value, lines or [f"{len(opened.manifests())} artefacts, every byte as it was written"])
+    say(as_json, value, lines or [f"{len(opened.manifests())} artefacts, every byte as it was written"])
     if problems:
         raise typer.Exit(1)
 
@@ -435,10 +366,10 @@ def store_gc(
     as_json: Json = False,
 ) -> None:
     """Remove artefacts unused for --days that no newer or registered one needs, and what killed runs left."""
-    with _here(store):
+    with here(store):
         from sslcore.artifacts import ArtifactStore
         from tasks.model_registry import registered_artifacts
 
         gone = ArtifactStore(store).gc(unused_days=days, keep=registered_artifacts(), dry_run=dry_run)
         verb = "would remove" if dry_run else "removed"
-        _say(as_json, {"removed": gone, "dry_run": dry_run}, [f"{verb} {n}" for n in gone] or ["nothing to remove"])
+        say(as_json, {"removed": gone, "dry_run": dry_run}, [f"{verb} {n}" for n in gone] or ["nothing to remove"])

@@ -1,14 +1,14 @@
 """One step alone: encoded corpus → encoder."""
 
-import inspect
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import Flow, flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from flows.forms import flattened
 from sslcore.artifacts import Ref
-from sslcore.objectives.registry import Objective, objective_kinds, parse_objective
+from sslcore.objectives.registry import Objective, objective_kinds
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.training.probing import Probing
 from tasks import inputs
@@ -74,32 +74,5 @@ def __getattr__(name: str) -> "Flow[..., Ref]":
 
 @cache
 def flow_of(kind: str) -> "Flow[..., Ref]":
-    """`pretraining` by one objective, whose fields are the flow's own parameters, so that its form explains each."""
-    model = objective_kinds()[kind]
-    assert issubclass(model, BaseModel)
-    fields = {name: field for name, field in model.model_fields.items() if name != "kind"}
-
-    def pretraining_by(corpus: str, **given: Any) -> Ref:
-        own = {name: given.pop(name) for name in fields if name in given}
-        return pretraining.fn(corpus, parse_objective({"kind": kind, **own}), **given)
-
-    shared = inspect.signature(pretraining.fn).parameters
-    own = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation,
-        )
-        for name, field in fields.items()
-    ]
-    common = [shared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in shared if name != "objective"]
-    pretraining_by.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [common[0], *own, *common[1:]], return_annotation=Ref
-    )
-    said = inspect.getdoc(pretraining.fn) or ""
-    explained = [f"    {name}: {field.description}" for name, field in fields.items()]
-    arguments = [line for line in said.split("Args:\n")[1].split("\n") if "objective: " not in line]
-    pretraining_by.__doc__ = "\n".join([inspect.getdoc(model) or "", "", "Args:", *explained, *arguments])
-    pretraining_by.__name__ = kind
-    return flow(name=f"pretraining-{kind.replace('_', '-')}", **HOOKS)(pretraining_by)
+    """`pretraining` by one objective."""
+    return flattened(pretraining, "objective", objective_kinds()[kind], f"pretraining-{kind.replace('_', '-')}")

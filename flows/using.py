@@ -102,20 +102,20 @@ def export(model: str, folder: Path, kind: str) -> dict[str, Any]:
     return {"folder": str(folder), "format": kind, "files": sorted(path.name for path in folder.iterdir())}
 
 
-def predict(model: str, file: str, column: str) -> list[dict[str, Any]]:
-    """Label and probability of each text."""
+def predict(model: str, file: str, columns: dict[str, str], output: Path | None) -> dict[str, Any]:
+    """What a fine-tuned model answers to each row: all of it, or where it was written."""
     import sslcore
+    from sslcore.corpus.tables import Row
+    from sslcore.serving.answering import answered, rows_of, write_answers
 
-    classifier = sslcore.load(model_folder(model))
-    if isinstance(classifier, sslcore.Encoder):
+    loaded = sslcore.load(model_folder(model))
+    if isinstance(loaded, sslcore.Encoder):
         raise UserError(f"{model} is an encoder, which has no labels; `sslcore encode` gives its vectors")
-    rows = []
-    for texts in texts_of(file, column):
-        probabilities = classifier.probabilities(texts)
-        best = probabilities.argmax(axis=1)
-        for text, place, row in zip(texts, best, probabilities, strict=True):
-            rows.append({"text": text, "label": classifier.labels[place], "probability": float(row[place])})
-    return rows
+    lines = (Row(number, {"text": line.rstrip("\n")}) for number, line in enumerate(sys.stdin, start=1))
+    tables = answered(loaded, lines if file == "-" else rows_of(file), columns)
+    if output is not None:
+        return write_answers(tables, output)
+    return {"predictions": [row for table in tables for row in table.to_pylist()]}
 
 
 def lineage(model: str) -> tuple[dict[str, Any], list[str]]:

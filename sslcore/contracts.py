@@ -59,6 +59,29 @@ FIT = pa.schema(
         pa.field("split_word_rate", pa.float64(), nullable=False),  # words made of more than one token / words
     ]
 )
+LABELLED_TEXTS = pa.schema([pa.field("text", pa.string()), pa.field("label", pa.string())])
+MULTI_LABELLED_TEXTS = pa.schema([pa.field("text", pa.string()), pa.field("label", pa.list_(pa.string()))])
+TAGGED_TOKENS = pa.schema([pa.field("tokens", pa.list_(pa.string())), pa.field("tags", pa.list_(pa.string()))])
+LABELLED_PAIRS = pa.schema(
+    [pa.field("text", pa.string()), pa.field("text_b", pa.string()), pa.field("label", pa.string())]
+)
+SCORED_PAIRS = pa.schema(
+    [pa.field("text", pa.string()), pa.field("text_b", pa.string()), pa.field("score", pa.float64())]
+)
+ANSWER = pa.struct([pa.field("text", pa.string()), pa.field("start", pa.int32())])
+"""`start` counts characters of the passage."""
+ANSWERED_QUESTIONS = pa.schema(
+    [pa.field("question", pa.string()), pa.field("passage", pa.string()), pa.field("answers", pa.list_(ANSWER))]
+)
+LABELLED_ROWS = (
+    LABELLED_TEXTS,
+    MULTI_LABELLED_TEXTS,
+    TAGGED_TOKENS,
+    LABELLED_PAIRS,
+    SCORED_PAIRS,
+    ANSWERED_QUESTIONS,
+)
+"""One for each shape of labelled rows, and for what it may say of them."""
 CURVE = pa.schema(
     [
         pa.field("step", pa.int64(), nullable=False),
@@ -86,6 +109,7 @@ TABLES: Mapping[str, Mapping[str, tuple[pa.Schema, ...]]] = {
         "dropped.parquet": (DROPPED,),
         "sources.parquet": (SOURCES,),
     },
+    "labelled_set": {f"{split}.parquet": LABELLED_ROWS for split in ("train", "validation", "test")},
     "tokenizer": {"vocabulary.parquet": (VOCABULARY,), "fit.parquet": (FIT,)},
     "encoded_corpus": {"vocabulary.parquet": (VOCABULARY,)},
     "encoder": {"vocabulary.parquet": (VOCABULARY,), "curve.parquet": (CURVE,)},

@@ -14,6 +14,7 @@ from sslcore.tokenization.words import Words
 from tasks import runtime
 from tasks.checkpoint import take_up
 from tasks.ingestion import ingest
+from tasks.model_registry import registered
 from tasks.pretraining import pretrain
 from tasks.tokenization import encode, tokenize
 
@@ -50,7 +51,9 @@ def encoded(spec: Tokenization, made_from: Ref, earlier: Ref | None = None) -> R
 
 
 def encoder(source: str) -> Ref:
-    """The encoder of that key, or of that public checkpoint: a folder, or a name on the Hugging Face hub."""
+    """The encoder of that key or registered name, or a public checkpoint: a folder, or a Hugging Face hub name."""
+    if source.startswith("models:/"):
+        return _of_kind(registered(source), "encoder")
     if is_checkpoint(source):
         return take_up(source)
     return _of_kind(runtime.current().store.resolve(source), "encoder")

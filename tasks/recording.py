@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NICENESS = 10
+ANSWERS = {
+    "class": "a text in, its label and the probability of each label out",
+    "tags": "a list of tokens in, a tag for each out",
+    "pair": "two texts in, a label or a score of the two out",
+    "span": "a question and a passage in, the answer's place in the passage out",
+}
 Figures = Callable[[Path], Mapping[str, "Figure"]]
 """Draws an artefact's plots from its folder: file name → figure. A function of a module, so that it can be pickled."""
 
@@ -214,15 +220,17 @@ def _log_model(run_id: str, manifest: Manifest, folder: Path) -> str:
 
 def _how_to_use(uri: str, manifest: Manifest) -> str:
     """The description on the pages of a run and of its model (Markdown)."""
+    from tasks import served_model
+
     if manifest.kind == "encoder":
         what = f"Encoder: a text in, a vector of {manifest.summary['dimensions']} numbers out."
         command = f"sslcore encode {manifest.key} FILE -o vectors.parquet"
     else:
-        what = "Classifier: a text in, a label and the probability of each label out."
+        shape = manifest.summary["shape"]
+        what = f"Model of labelled rows, shape `{shape}`: {ANSWERS[shape]}."
         command = f"sslcore predict {manifest.key} FILE"
-    python = (
-        f"""model = mlflow.pyfunc.load_model({uri!r})\nmodel.predict(pandas.DataFrame({{"text": ["some text"]}}))"""
-    )
+    example = {name: [value] for name, value in served_model.example(manifest.summary).iloc[0].items()}
+    python = f"model = mlflow.pyfunc.load_model({uri!r})\nmodel.predict(pandas.DataFrame({example!r}))"
     return (
         f"{what}\n\n```python\n{python}\n```\n\nOn the command line: `{command}`. "
         f"Where it comes from: `sslcore lineage {manifest.key}`."

@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from sslcore.artifacts import Ref
 from tasks import model_registry, runtime
 from tasks.model_registry import RegisteredVersion
+from tasks.scores import FineTuned
 
 
 def chosen_encoder(report: Ref, encoders: Mapping[str, Ref]) -> Ref:
@@ -16,6 +17,16 @@ def chosen_encoder(report: Ref, encoders: Mapping[str, Ref]) -> Ref:
 
     chosen = EvaluationReport.load(runtime.current().store.path(report)).chosen_encoder
     return encoders[chosen] if chosen else next(iter(encoders.values()))
+
+
+@task(name="register model", cache_policy=NO_CACHE)
+def register_model(result: FineTuned, name: str, alias: str = "champion") -> RegisteredVersion:
+    """The best of several seeds as a version of `name`."""
+    store = runtime.current().store
+    manifest = store.manifest(store.resolve(result.best))
+    lines = "\n".join(f"    {line}" for line in result.lines())
+    description = f"{lines}\n\nArtefact `{manifest.ref}`; `sslcore lineage models:/{name}@{alias}` shows its origin."
+    return model_registry.register(manifest, name, alias, description, {"sslcore.shape": result.shape})
 
 
 @task(name="register", cache_policy=NO_CACHE)

@@ -1,4 +1,4 @@
-"""The pyfunc model that MLflow loads for `models:/…`: text in; labels with probabilities, or vectors, out.
+"""The pyfunc model that MLflow loads for `models:/…`: rows of text in; answers, or vectors, out.
 
 MLflow runs this file as it is ("models from code"), so a registered model holds no pickle: the folder of the artefact,
 safetensors and JSON, and a copy of sslcore.
@@ -22,21 +22,21 @@ class TextModel(PythonModel):
         self.model = sslcore.load(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row per text of the column `text`; params {"nearest": 10} asks an encoder of words for neighbours too."""
+        """One row for each given; params {"nearest": 10} asks an encoder of words for neighbours too."""
         return answer(self.model, model_input, **(params or {}))
 
 
 def answer(model: Any, rows: pd.DataFrame, nearest: int = 0) -> pd.DataFrame:
-    """A classifier's label and one probability per label, or an encoder's vector as a list, for each row.
+    """A fine-tuned model's answers, or an encoder's vector as a list, for each row.
 
     With `nearest` also so many words whose vectors lie nearest, each with its cosine: [{"word": …, "cosine": …}, …].
     """
+    if hasattr(model, "answers"):
+        import pyarrow as pa
+
+        columns = list(model.description.shape.columns)
+        return model.answers(pa.Table.from_pandas(rows[columns], preserve_index=False)).to_pandas()
     texts = rows["text"].astype(str).tolist()
-    if hasattr(model, "probabilities"):
-        probabilities = model.probabilities(texts)
-        table = pd.DataFrame(probabilities, columns=[f"probability of {label}" for label in model.labels])
-        table.insert(0, "label", [model.labels[i] for i in probabilities.argmax(axis=1)])
-        return table
     said = {"vector": [vector.tolist() for vector in model.encode(texts)]}
     if nearest:
         found = model.nearest(texts, n=nearest)
@@ -45,8 +45,8 @@ def answer(model: Any, rows: pd.DataFrame, nearest: int = 0) -> pd.DataFrame:
 
 
 def example(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """Texts to show on the model's page: some the artefact was trained on, if its summary kept any."""
-    return pd.DataFrame({"text": list(summary.get("examples", EXAMPLES))[:3]})
+    """Rows to show on the model's page: some of a fine-tuned model's own, texts for an encoder."""
+    return pd.DataFrame(summary.get("examples", [{"text": text} for text in EXAMPLES]))
 
 
 set_model(TextModel())

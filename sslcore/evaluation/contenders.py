@@ -135,7 +135,7 @@ def contenders(
     if "tfidf" in config.contenders:
         found.append(Regressed(METHODS["tfidf"], "tfidf", "", material.tfidf(), material))
     for name, encoder in encoders.items():
-        texts = material.encoded(encoder, config.finetuning.maximum_tokens)
+        texts = material.encoded(encoder, config.finetuning.most_tokens)
         for method in config.contenders:
             title = f"{name}, {METHODS[method]}"
             if method == "probe":

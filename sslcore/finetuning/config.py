@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sslcore.finetuning.freezing import Freezing
+from sslcore.finetuning.freezing import Freezing, LoRA
 
 WORDS_RATE = 1e-2
+ALL_TOKENS = 2**31 - 1
+LORA_RATE = 10.0  # times the encoder's: Hu et al. 2022, table 9, has 4e-4 and 5e-4 for RoBERTa base
 
 
 class FineTuning(BaseModel):
@@ -20,7 +22,17 @@ class FineTuning(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Fine-tuning")
 
     freezing: Freezing = Field(
-        "none", description="What stays as pretrained: none, the token embeddings, or the whole encoder (linear probe)."
+        "none",
+        description="What stays as pretrained: none; embeddings; first_4, these and the first four layers, or another "
+        "number; encoder, all but the head; biases, all but these and the head; gradual, one layer less in each epoch, "
+        "from the top; two_stage, all but the head for a third of the run; lora, all, with narrow matrices beside it.",
+    )
+    lora: LoRA = Field(LoRA(), description="The narrow matrices of freezing=lora.")
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Factor of the learning rate from each layer to the one below it; 0.95 for BERT, 1 for one rate.",
     )
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the labelled rows, at most.")
     minimum_steps: int = Field(
@@ -32,7 +44,7 @@ class FineTuning(BaseModel):
         gt=0,
         le=1,
         description="Peak rate of the encoder. Left out: 0.01 for vectors of words and bags; for a transformer by its "
-        "width, 3e-4, from 512 1e-4, from 768 5e-5, and more for one with random weights.",
+        "width, 3e-4, from 512 1e-4, from 768 5e-5, and more for one with random weights; ten times that for lora.",
     )
     head_learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the head.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the rates rise from zero.")
@@ -46,7 +58,12 @@ class FineTuning(BaseModel):
     patience: int = Field(
         3, ge=1, description="Training stops after this many validations (of 12) without a better one."
     )
-    maximum_tokens: int = Field(512, ge=1, description="Tokens of a text that are read; the rest is cut off.")
+    maximum_tokens: int | None = Field(
+        512,
+        ge=1,
+        description="Tokens of a text that are read; the rest is cut off. None: as many as 99 of 100 training rows "
+        "have, if the encoder takes that many.",
+    )
 
     def rate(self, network: Any, *, pretrained: bool = True) -> float:
         """Peak rate of an encoder's network."""
@@ -54,7 +71,13 @@ class FineTuning(BaseModel):
             return self.learning_rate
         if not hasattr(network, "finetuning_rate"):
             return WORDS_RATE
-        return network.finetuning_rate if pretrained else network.rate_from_scratch
+        rate: float = network.finetuning_rate if pretrained else network.rate_from_scratch
+        return rate * (LORA_RATE if self.freezing == "lora" else 1.0)
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a text that are read: all, as long as no number has been chosen."""
+        return self.maximum_tokens or ALL_TOKENS
 
     def batch(self, rows: int) -> int:
         """Texts in an update: at least 32 updates a pass as long as the batch keeps 16 texts."""

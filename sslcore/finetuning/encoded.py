@@ -33,8 +33,8 @@ class EncodedTexts:
         ids, offsets = token_ids(tokenizer, network, list(texts))
         return cls(np.asarray(ids), np.asarray(offsets)).take(np.arange(len(texts)), maximum_tokens=maximum_tokens)
 
-    def take(self, rows: np.ndarray, *, maximum_tokens: int | None = None) -> "EncodedTexts":
-        """The texts of these rows, in their order."""
+    def take(self, rows: np.ndarray, *, maximum_tokens: int | np.ndarray | None = None) -> "EncodedTexts":
+        """The texts of these rows, in their order, each cut to a maximum: one for all, or int [rows]."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         if maximum_tokens is not None:
@@ -43,6 +43,13 @@ class EncodedTexts:
         np.cumsum(lengths, out=offsets[1:])
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return EncodedTexts(self.ids[places], offsets)
+
+    def followed_by(self, others: "EncodedTexts") -> "EncodedTexts":
+        """These texts, then the others."""
+        return EncodedTexts(
+            np.concatenate([self.ids, others.ids]),
+            np.concatenate([self.offsets, self.offsets[-1] + others.offsets[1:]]),
+        )
 
     @property
     def lengths(self) -> np.ndarray:

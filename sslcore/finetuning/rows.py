@@ -2,14 +2,47 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from sslcore.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sslcore.corpus.shards import Corpus
+
+
+class Rows(Protocol):
+    """Labelled rows in splits, wherever they come from."""
+
+    def table(self, split: str) -> "pa.Table":
+        """The rows of a split that can be used, with the columns of their shape."""
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Why rows of any split cannot be used, and how many."""
+
+
+class CorpusRows:
+    """The documents of a corpus that have a label, for text → class."""
+
+    def __init__(self, corpus: "Corpus") -> None:
+        self._corpus = corpus
+        self.left_out: dict[str, int] = {}
+
+    def table(self, split: str) -> "pa.Table":
+        """Columns text and label. Raises UserError for a corpus without labels."""
+        from sslcore.finetuning.shapes.classification import NO_LABELS
+
+        if not self._corpus.labelled:
+            raise UserError(NO_LABELS)
+        table = self._corpus.table(split, ["text", "label"])
+        labelled = table.filter(table["label"].is_valid())
+        if unlabelled := len(table) - len(labelled):
+            self.left_out["no label"] = self.left_out.get("no label", 0) + unlabelled
+        return labelled
 
 
 @dataclass(frozen=True)

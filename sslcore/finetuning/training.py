@@ -3,7 +3,8 @@
 The loop, checkpoints, divergence and SIGTERM are pretraining's (training/run.py). B examples in a batch.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,14 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from sslcore.errors import UserError
+from sslcore.finetuning import freezing
+from sslcore.finetuning.blocks import Block, blocks, table
+from sslcore.finetuning.caching import FrozenOutputs, kept_outputs
 from sslcore.finetuning.config import FineTuning
-from sslcore.finetuning.freezing import FREEZING
+from sslcore.finetuning.freezing import LayerGroups, Moment
+from sslcore.finetuning.learning import freeze, resting
+from sslcore.finetuning.lora import add_adapters, merge_adapters, owner
 from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, Examples, Shape
 from sslcore.progress import Progress
@@ -33,15 +40,7 @@ VALIDATIONS = 12
 """Validations of a run that is not stopped early."""
 AT_ONCE = 1024  # examples where no gradient is wanted
 
-
-class Block(BaseModel):
-    """One block of the network and its numbers of parameters."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    trainable: int
-    total: int
+log = logging.getLogger("sslcore.finetuning")
 
 
 class TrainingSummary(BaseModel):
@@ -56,6 +55,7 @@ class TrainingSummary(BaseModel):
     trainable_parameters: int
     total_parameters: int
     blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()  # how the training rows were counted, where that is not the plain way
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class ExampleBatch:
     examples: Any
     step: int
     steps: int
+    epoch: int  # passes before this one
 
     @property
     def begin(self) -> float:
@@ -98,62 +99,63 @@ class ExampleBatches:
     def __len__(self) -> int:
         return self._steps
 
+    @property
+    def last(self) -> Moment:
+        """Where the last step is."""
+        return Moment((self._steps - 1) // self._per_epoch, (self._steps - 1) / self._steps)
+
     def __getitem__(self, step: int) -> ExampleBatch:
         epoch, number = divmod(step, self._per_epoch)
         rows = self._order(epoch)[number * self._batch_size : (number + 1) * self._batch_size]
-        return ExampleBatch(self._examples.take(rows), step, self._steps)
+        return ExampleBatch(self._examples.take(rows), step, self._steps, epoch)
 
 
-@dataclass(frozen=True)
-class WithFeatures:
-    """Examples whose encoder is frozen, with the features [n, …] that it gives them at every pass."""
-
-    examples: Any
-    features: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    @property
-    def texts(self) -> Any:
-        return self.examples.texts
-
-    def take(self, rows: np.ndarray) -> "WithFeatures":
-        return WithFeatures(self.examples.take(rows), self.features[torch.from_numpy(rows)])
+Policy = Callable[[Moment], frozenset[str]]
 
 
 class TaskLoss(nn.Module):
-    """The loss of a batch; what dropout draws follows from the seed and the step.
+    """The loss of a batch; what dropout draws, and what `policy` freezes, follows from the seed and the step.
 
     Modules of which nothing learns stay in evaluation mode: their dropout would only be noise.
     """
 
-    def __init__(self, network: DownstreamNetwork, dropout: float, seed: int) -> None:
+    def __init__(self, network: DownstreamNetwork, dropout: float, seed: int, policy: Policy) -> None:
         super().__init__()
         self.network = network
-        self._dropout, self._seed = dropout, seed
+        self._dropout, self._seed, self._policy = dropout, seed, policy
+        self._frozen: frozenset[str] | None = None
+        self._sort_modules()
 
     def forward(self, batch: ExampleBatch) -> dict[str, torch.Tensor]:
+        self._follow(Moment(batch.epoch, batch.begin))
         # Here, and not around the whole step: cells of an evaluation train side by side and take turns at drawing.
         with drawn_from(derive_seed(self._seed, batch.step), next(self.network.parameters()).device):
-            return self._losses(batch)
-
-    def _losses(self, batch: ExampleBatch) -> dict[str, torch.Tensor]:
-        examples = batch.examples
-        if isinstance(examples, WithFeatures):
-            examples, features = examples.examples, examples.features
-        else:
-            features = self.network.features(examples)
-        features = nn.functional.dropout(features, self._dropout)
-        return {"loss": self.network.loss(self.network.decided(features, examples), examples)}
+            features = self.network.dropped_out(self.network.features(batch.examples), self._dropout)
+            outputs = self.network.decided(features, batch.examples)
+            loss = self.network.loss(outputs, batch.examples)
+        return {"loss": loss, **self.network.monitors(outputs, batch.examples)}
 
     def train(self, mode: bool = True) -> "TaskLoss":
-        super().train(mode)
-        for module in self.network.encoder.modules():
-            parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
-                module.eval()
+        for modules, wanted in ((self._learning, mode), (self._resting, False)):
+            for module in modules:
+                if module.training != wanted:  # at every step, and to set it takes torch a hundred times as long
+                    module.training = wanted
         return self
+
+    def _follow(self, moment: Moment) -> None:
+        frozen = self._policy(moment)
+        if frozen != self._frozen:
+            freeze(self.network, frozen)
+            self._frozen = frozen
+            self._sort_modules()
+            self.train(self.training)
+
+    def _sort_modules(self) -> None:
+        outermost = resting(self.network.encoder)
+        # As tuples: torch would take modules that are attributes for its own.
+        still = dict.fromkeys(inner for module in outermost for inner in module.modules())
+        self._resting = tuple(still)
+        self._learning = tuple(module for module in self.modules() if module not in still)
 
 
 @dataclass
@@ -208,7 +210,7 @@ def outputs_of(network: DownstreamNetwork, examples: Any) -> np.ndarray:
     with torch.inference_mode():
         parts = [
             network(examples.take(np.arange(start, min(start + AT_ONCE, len(examples))))).cpu()
-            for start in range(0, len(examples), AT_ONCE)
+            for start in range(0, max(1, len(examples)), AT_ONCE)
         ]
     network.train(training)
     return torch.cat(parts).numpy()
@@ -237,29 +239,36 @@ def train_network(
     )
     kept = Checkpoints(checkpoints)
     groups = encoder.layer_groups()
+    freezing.check(config.freezing, groups)
+    total = config.steps(len(train))
+    batches = ExampleBatches(train, config.batch(len(train)), total, derive_seed(seed, "batches"))
+    never_learn = freezing.frozen(config.freezing, groups, batches.last)
+    outputs: list[FrozenOutputs | None] = []
 
     def beginning() -> TorchLearner:
         network = shape.network(encoder, labels)
         network.encoder = restriction.network(network.encoder)
+        if config.freezing == "lora":
+            add_adapters(network.encoder, config.lora, derive_seed(seed, "adapters"))
         network.to(device)
-        freeze(network, FREEZING[config.freezing](groups))
+        freeze(network, never_learn)
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise UserError(
+                f"freezing={config.freezing} leaves nothing to learn: {shape.kind} has no head here, and the encoder's "
+                f"groups, {freezing.spelt(groups)}, are all frozen. Freeze fewer of them"
+            )
+        if not outputs:
+            outputs.append(kept_outputs(network, groups, never_learn, (train, validation)))
+        elif outputs[0]:
+            outputs[0].attach(network.encoder)
         network.prepare(train)
-        return learner(network, config, shape.kind, seed, restriction.tables(encoder.network))
+        tables = restriction.tables(encoder.network)
+        return learner(network, config, groups, shape.kind, seed, tables)
 
     first = beginning()
     network: DownstreamNetwork = first.encoder.network
     summary = blocks(network, encoder.network, groups)
-    examples = train
-    if not any(parameter.requires_grad for parameter in network.encoder.parameters()):
-        with torch.no_grad():  # a frozen encoder gives the same features at every pass: they are computed once
-            network.eval()
-            parts = [
-                network.features(train.take(np.arange(start, min(start + AT_ONCE, len(train)))))
-                for start in range(0, len(train), AT_ONCE)
-            ]
-            examples = WithFeatures(train, torch.cat(parts))
-    total = config.steps(len(train))
-    batches = ExampleBatches(examples, config.batch(len(train)), total, derive_seed(seed, "batches"))
+    log.info("freezing=%s\n%s", config.freezing, table(summary))
     measure = Validation(shape, validation, labels, config.patience) if len(validation) else None
     beginnings = iter([first])
     ended = run(
@@ -271,6 +280,10 @@ def train_network(
     network = ended.learner.finish().network
     last_step, _ = ended.curve[-1]
     best_step = measure.best_step(ended.curve) if measure else last_step
+    if config.freezing == "lora":
+        merge_adapters(network.encoder)
+    if outputs[0]:
+        outputs[0].detach(network.encoder)  # each holds on to the other
     network.encoder = restriction.put_back(network.encoder, encoder.network).to(device)
     scores = {
         name.removeprefix("validation_"): value
@@ -289,57 +302,45 @@ def train_network(
             trainable_parameters=sum(block.trainable for block in summary),
             total_parameters=sum(block.total for block in summary),
             blocks=summary,
+            notes=network.notes(labels),
         ),
         ended.curve,
     )
 
 
-def learner(network: DownstreamNetwork, config: FineTuning, kind: str, seed: int, tables: set[str]) -> TorchLearner:
-    """AdamW with a rate for the encoder and one for the head.
+def learner(
+    network: DownstreamNetwork, config: FineTuning, groups: LayerGroups, kind: str, seed: int, tables: set[str]
+) -> TorchLearner:
+    """AdamW with a rate for each layer group of the encoder and one for the head; only what ever learns is in it.
 
     Norms, biases and `tables`, the vocabulary's, are not decayed: see restriction.py.
     """
     rate = config.rate(network.encoder)
-    body = [(n, p) for n, p in network.encoder.named_parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = []
-    head = [("", p) for p in network.head_parameters()]
-    for parameters, share in ((body, 1.0), (head, config.head_learning_rate / rate)):
-        for decays in (True, False):
-            chosen = [p for n, p in parameters if (p.ndim > 1 and n not in tables) == decays]
-            if chosen:
-                decay = config.weight_decay if decays else 0.0
-                groups.append({"params": chosen, "weight_decay": decay, "share_of_rate": share})
+    shares = freezing.rate_shares(groups, config.layer_decay)
+    body = [(n, p, shares[owner(n)]) for n, p in network.encoder.named_parameters() if p.requires_grad]
+    head = [("", p, config.head_learning_rate / rate) for p in network.head_parameters()]
+    sorted_by: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter, share in (*body, *head):
+        decays = parameter.ndim > 1 and name not in tables
+        sorted_by.setdefault((share, decays), []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {"params": chosen, "weight_decay": config.weight_decay if decays else 0.0, "share_of_rate": share}
+        for (share, decays), chosen in sorted_by.items()
+    ]
     # fused: one pass over a table of embeddings in place of ten
-    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+    optimizer = torch.optim.AdamW(options, lr=rate, fused=True)
     trained = Trained({"kind": "fine-tuning", "shape": kind, "batch_size": config.batch_size}, network)
     return TorchLearner(
         trained,  # type: ignore[arg-type]
-        TaskLoss(network, config.dropout, derive_seed(seed, "draws")),
+        TaskLoss(
+            network,
+            config.dropout,
+            derive_seed(seed, "draws"),
+            lambda moment: freezing.frozen(config.freezing, groups, moment),
+        ),
         [optimizer],
         warmup_linear(rate, config.warmup),
         threads=torch.get_num_threads(),
         seed=None,
         gradient_norm=config.gradient_norm,
     )
-
-
-def freeze(network: DownstreamNetwork, frozen: frozenset[str]) -> None:
-    """Mark which encoder parameters learn; names are those of the encoder's network."""
-    for name, parameter in network.encoder.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-
-
-def blocks(network: DownstreamNetwork, whole: nn.Module, groups: "list[tuple[str, list[str]]]") -> tuple[Block, ...]:
-    """Trainable and total parameters of each layer group of the `whole` encoder, input first, and of the head."""
-    sizes = {name: parameter.numel() for name, parameter in whole.named_parameters()}
-    learns = {name for name, parameter in network.encoder.named_parameters() if parameter.requires_grad}
-    head = sum(parameter.numel() for parameter in network.head_parameters())
-    encoder = (
-        Block(
-            name=group,
-            trainable=sum(sizes[name] for name in names if name in learns),
-            total=sum(sizes[name] for name in names),
-        )
-        for group, names in groups
-    )
-    return (*encoder, Block(name="head", trainable=head, total=head))

@@ -17,6 +17,7 @@ Architecture = dict[str, Any]
 BIDIRECTIONAL = ("bert", "roberta", "xlm-roberta")
 CAUSAL = ("gpt2",)
 OFFSET_POSITIONS = ("roberta", "xlm-roberta")  # their first position is the one after the padding's id
+TWICE_SEPARATED = ("roberta", "xlm-roberta")  # two separators between the texts of a pair: <s> a </s></s> b </s>
 NOT_ARCHITECTURE = {"architectures", "dtype", "id2label", "label2id", "transformers_version", "_name_or_path"}
 DROPOUTS = ("hidden_dropout_prob", "embd_pdrop", "resid_pdrop")
 DROPOUTS_OF_ATTENTION = ("attention_probs_dropout_prob", "attn_pdrop")

@@ -27,6 +27,30 @@ def frame_pieces(
     return framed, offsets
 
 
+def frame_pairs(
+    firsts: tuple[np.ndarray, np.ndarray],
+    seconds: tuple[np.ndarray, np.ndarray],
+    first: int,
+    last: int,
+    *,
+    separators: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(ids, kinds, offsets) int64 of `first` a `last` b `last` for each a and b, with so many `last` between the two.
+
+    `firsts` and `seconds` are (ids, offsets [B + 1], from 0) of B texts. Kinds are 0 up to the last token between the
+    two, then 1: BERT's token types.
+    """
+    lengths_a, lengths_b = np.diff(firsts[1]), np.diff(seconds[1])
+    offsets = np.concatenate([[0], np.cumsum(lengths_a + lengths_b + separators + 2)])
+    framed = np.full(offsets[-1], last, np.int64)
+    framed[offsets[:-1]] = first
+    begins_b = offsets[:-1] + 1 + lengths_a + separators
+    for (ids, bounds), begins, lengths in ((firsts, offsets[:-1] + 1, lengths_a), (seconds, begins_b, lengths_b)):
+        framed[np.repeat(begins - bounds[:-1], lengths) + np.arange(lengths.sum())] = ids
+    kinds = np.arange(offsets[-1]) >= np.repeat(begins_b, np.diff(offsets))
+    return framed, kinds.astype(np.int64), offsets
+
+
 def without_ends(framed: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same without the last token of each, as a model wants them that never sees what follows."""
     return np.delete(framed, offsets[1:] - 1), offsets - np.arange(len(offsets))

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from sslcore.models import ragged
-from sslcore.models.architecture import CAUSAL, first_position
-from sslcore.models.framing import frame_pieces, without_ends
+from sslcore.models.architecture import CAUSAL, TWICE_SEPARATED, first_position
+from sslcore.models.framing import frame_pairs, frame_pieces, without_ends
 from sslcore.models.ragged import Sequences
 from sslcore.randomness import drawn_from, drawn_seed
 
@@ -50,6 +50,7 @@ class TransformerEncoder(torch.nn.Module):
         self.first_word_id = first_word_id
         self.pooling = pooling
         self.causal = config.model_type in CAUSAL
+        self.separators = 2 if config.model_type in TWICE_SEPARATED else 1  # between two texts in one sequence
         self.first_position = first_position(config)
         self.maximum_tokens = int(config.max_position_embeddings) - self.first_position
         self.dimensions = int(config.hidden_size)
@@ -61,10 +62,52 @@ class TransformerEncoder(torch.nn.Module):
         if not len(sequences.ids):  # a process's share of a small batch: its weights take part, with gradients of zero
             one = Sequences(sequences.ids.new_tensor(self.frame[:1]), np.array([0, 1]), causal=self.causal)
             return self.states(one)[:0]
+        said = self.model(**self._read(sequences), sequences=sequences)
+        return said.last_hidden_state[0]
+
+    def states_below(self, layers: int, sequences: Sequences) -> torch.Tensor:
+        """[M, D]: the states that so many layers, 0 to all, make of framed sequences; `states_from` goes on."""
+        read, model = self._read(sequences), self.model
+        if self.causal:
+            states_1MD = model.drop(model.wte(read["input_ids"]) + model.wpe(read["position_ids"]))
+        else:
+            states_1MD = model.embeddings(**read)
+        for layer in self.layers[:layers]:
+            states_1MD = layer(states_1MD, None, sequences=sequences)
+        return states_1MD[0]
+
+    def states_from(self, layers: int, states_MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        """[M, D]: the last states, of those that `states_below` gave for as many layers."""
+        states_1MD = states_MD[None]
+        for layer in self.layers[layers:]:
+            states_1MD = layer(states_1MD, None, sequences=sequences)
+        return (self.model.ln_f(states_1MD) if self.causal else states_1MD)[0]
+
+    def _read(self, sequences: Sequences) -> dict[str, torch.Tensor]:
+        """What the embeddings are given."""
         kinds = {} if sequences.kinds is None else {"token_type_ids": sequences.kinds[None]}
         positions = self.first_position + sequences.positions
-        said = self.model(input_ids=sequences.ids[None], position_ids=positions[None], sequences=sequences, **kinds)
-        return said.last_hidden_state[0]
+        return {"input_ids": sequences.ids[None], "position_ids": positions[None], **kinds}
+
+    @property
+    def layers(self) -> Any:
+        """From input to output, in order."""
+        return self.model.h if self.causal else self.model.encoder.layer
+
+    @property
+    def input_modules(self) -> list[torch.nn.Module]:
+        """What makes the states that the first layer is given: the embeddings, and their dropout."""
+        return [self.model.wte, self.model.wpe, self.model.drop] if self.causal else [self.model.embeddings]
+
+    def attention_projections(self) -> list[str]:
+        """Names of the linear modules that attention has: of queries, keys and values, and its output."""
+        return [
+            name
+            for name, module in self.named_modules()
+            if isinstance(getattr(module, "weight", None), torch.nn.Parameter)
+            and module.weight.ndim == 2
+            and {"attention", "attn"} & set(name.split("."))
+        ]
 
     def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
         """Each text between the ids of the frame, cut to what the model can take."""
@@ -73,6 +116,26 @@ class TransformerEncoder(torch.nn.Module):
         framed = frame_pieces(ids.cpu().numpy(), bounds, np.arange(len(bounds) - 1), *self.frame, longest=longest)
         framed_ids, framed_offsets = without_ends(*framed) if self.causal else framed
         return Sequences(torch.from_numpy(framed_ids).to(ids.device), framed_offsets, causal=self.causal)
+
+    def framed_pairs(
+        self, firsts: tuple[np.ndarray, np.ndarray], seconds: tuple[np.ndarray, np.ndarray], device: torch.device
+    ) -> Sequences:
+        """Two texts in each sequence, as the architecture has them: [CLS] a [SEP] b [SEP], <s> a </s></s> b </s>.
+
+        Both are (ids, offsets [B + 1]) of texts that are short enough: `pair_frame` more than the two must fit.
+        """
+        ids, kinds, offsets = frame_pairs(firsts, seconds, *self.frame, separators=self.separators)
+        if self.causal:
+            ids, offsets = without_ends(ids, offsets)
+            return Sequences(torch.from_numpy(ids).to(device), offsets, causal=True)
+        told_apart = self.model.config.type_vocab_size > 1
+        kinds_M = torch.from_numpy(kinds).to(device) if told_apart else None
+        return Sequences(torch.from_numpy(ids).to(device), offsets, kinds_M)
+
+    @property
+    def pair_frame(self) -> int:
+        """Tokens around and between two texts in one sequence."""
+        return self.separators + (1 if self.causal else 2)
 
     def pooled(self, states_MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
         """[B, D]"""

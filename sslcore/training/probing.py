@@ -74,7 +74,7 @@ class Probe:
         self.held_out = held_out
         chosen = np.concatenate([fitted, held_out])
         texts = EncodedTexts(corpus.ids, corpus.document_offsets)
-        self._texts = texts.take(chosen, maximum_tokens=FineTuning().maximum_tokens)  # as the evaluation reads them
+        self._texts = texts.take(chosen, maximum_tokens=FineTuning().most_tokens)  # as the evaluation reads them
         _, classes = np.unique(corpus.labels[chosen], return_inverse=True)
         self._classes, self._held_out_classes = classes[: len(fitted)], classes[len(fitted) :]
         self._counts_RN = row_counts(len(held_out), RESAMPLES, seed)

@@ -53,6 +53,17 @@ def test_every_objective_has_a_deployment_whose_form_explains_its_fields() -> No
                 assert properties[field].get("default", value.default) == value.default, (kind, field)
 
 
+def test_every_shape_has_a_deployment_whose_form_explains_its_fields() -> None:
+    from sslcore.finetuning.shapes.registry import shape_kinds
+
+    entrypoints = {d["entrypoint"] for d in DEPLOYMENTS}
+    for kind, model in shape_kinds().items():
+        assert f"flows.finetuning:shape_{kind}" in entrypoints
+        flow: Flow[..., Any] = load_flow_from_entrypoint(f"flows.finetuning:shape_{kind}")
+        for field in model.model_fields.keys() - {"kind"}:
+            assert flow.parameters.properties[field]["description"], (kind, field)
+
+
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=name)
 def test_deployment_runs_in_the_pool_that_up_makes(deployment: dict[str, Any]) -> None:
     from tasks.services.prefect_side import WORK_POOL

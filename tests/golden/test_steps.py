@@ -25,6 +25,8 @@ from sslcore.evaluation.config import Evaluation
 from sslcore.evaluation.report import EvaluationReport
 from sslcore.finetuning import write_finetuned_model
 from sslcore.finetuning.config import FineTuning
+from sslcore.finetuning.rows import CorpusRows
+from sslcore.finetuning.shapes.classification import Classification
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.registry import DEFAULT_OBJECTIVES
 from sslcore.tokenization import EncodedCorpus, Tokenizer, encode_corpus, write_tokenizer
@@ -98,8 +100,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     for cell in EvaluationReport.load(here / "report").cells:
         scores["tfidf" if cell.contender.startswith("TF-IDF") else "networks"].append(cell.macro_f1)
     found["evaluate"] = {name: float(np.mean(values)) for name, values in scores.items()}
-    model = write_finetuned_model(FineTuning(), encoders["skip_gram"], corpus, folder("model"), seed=0)
-    found["fine-tune"] = {"validation_loss": model["validation_loss"]}
+    model = write_finetuned_model(
+        Classification(), FineTuning(), encoders["skip_gram"], CorpusRows(corpus), folder("model"), seed=0
+    )
+    found["fine-tune"] = {"validation_loss": model["validation"]["loss"]}
     if os.environ.get("SSLCORE_WRITE_GOLDEN"):
         record = {step: {"version": VERSIONS[step], "numbers": numbers} for step, numbers in found.items()}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from sslcore.contracts import check_folder
@@ -16,8 +18,9 @@ from sslcore.finetuning import FineTuning, fine_tune, write_finetuned_model
 from sslcore.finetuning.encoded import EncodedTexts, outputs
 from sslcore.finetuning.model import FineTunedModel
 from sslcore.finetuning.restriction import VocabularyRestriction
+from sslcore.finetuning.rows import CorpusRows
 from sslcore.finetuning.scores import accuracy, macro_f1
-from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
+from sslcore.finetuning.shapes.classification import Classification, LabelledTexts, softmax
 from sslcore.models.encoder import Encoder
 from sslcore.models.transformer import AT_ONCE
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
@@ -259,10 +262,10 @@ def test_writing_a_model_from_a_corpus(corpus_of: Callable[..., Corpus], tmp_pat
     corpus = corpus_of(train=(texts, partly), validation=(held_out[:-1], held_out_labels[:-1]))
     folder = tmp_path / "model"
     folder.mkdir()
-    summary = write_finetuned_model(QUICK, untrained(texts), corpus, folder, seed=0)
+    summary = write_finetuned_model(CLASS, QUICK, untrained(texts), CorpusRows(corpus), folder, seed=0)
     check_folder("finetuned_model", folder)
     assert summary["labels"] == TOPICS
-    assert (summary["train_rows"], summary["unlabelled_rows"], summary["validation_rows"]) == (160, 40, 59)
+    assert (summary["train_rows"], summary["validation_rows"], summary["rows_left_out"]) == (160, 59, {"no label": 40})
     assert summary["validation"]["macro_f1"] > 0.9
     assert [block["name"] for block in summary["blocks"]] == ["vectors", "head"]
     assert json.loads(json.dumps(summary)) == summary
@@ -284,7 +287,9 @@ def test_nothing_to_learn_is_the_users_mistake(
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(UserError, match=message):
-        write_finetuned_model(QUICK, untrained(texts), corpus_of(train=(texts, labels)), folder, seed=0)
+        write_finetuned_model(
+            CLASS, QUICK, untrained(texts), CorpusRows(corpus_of(train=(texts, labels))), folder, seed=0
+        )
     assert not list(folder.iterdir())
 
 
@@ -310,3 +315,83 @@ def test_encoded_texts_are_taken_and_cut_without_mixing_them() -> None:
     taken = texts.take(np.array([2, 1, 0, 2]), maximum_tokens=2)
     assert taken.ids.tolist() == [4, 5, 1, 2, 4, 5]
     assert taken.offsets.tolist() == [0, 2, 2, 4, 6]
+
+
+def label_sets(texts: list[str], topics: list[str]) -> pa.Table:
+    """Each text's topic is one of its labels; music is loud too, and weaving is nothing at all."""
+    sets = {"music": ["music", "loud"], "weaving": []}
+    return pa.table({"text": texts, "label": [sets.get(topic, [topic]) for topic in topics]})
+
+
+def test_texts_of_several_labels_or_none_are_learnt(tmp_path: Path) -> None:
+    shape = Classification(multi_label=True)
+    train, validation, test = (label_sets(*topic_texts(n, seed)) for n, seed in ((400, 0), (80, 1), (200, 2)))
+    encoder = untrained(train["text"].to_pylist())
+    labels = shape.labels_of(train)
+    assert labels == ("farming", "loud", "music", "sailing")
+    learn, choose = (shape.examples(part, encoder, labels, maximum_tokens=512) for part in (train, validation))
+    model = fine_tune(shape, encoder, learn, choose, FineTuning(epochs=4), labels=labels, seed=0)
+    assert set(model.training.validation) == {"macro_f1", "micro_f1", "loss"}
+    assert model.training.validation["macro_f1"] > 0.9
+    said = model.answers(test)
+    right = [set(a) == set(b) for a, b in zip(said["label"].to_pylist(), test["label"].to_pylist(), strict=True)]
+    assert np.mean(right) > 0.9
+    for label in labels:
+        probable = np.array(said[f"probability of {label}"].to_pylist()) >= 0.5
+        assert probable.tolist() == [label in row for row in said["label"].to_pylist()]
+    model.save(tmp_path)
+    assert FineTunedModel.load(tmp_path).answers(test.drop_columns(["label"])).equals(said)
+    with pytest.raises(UserError, match=r"answers\(table with columns text\)"):
+        model.predict(["a text"])
+
+
+def test_sets_of_labels_are_learnt_by_binary_cross_entropy_alone() -> None:
+    for fields in ({"focal_gamma": 2}, {"class_weights": "balanced"}, {"label_smoothing": 0.1}, {"metric": "mcc"}):
+        with pytest.raises(ValidationError, match="with multi_label the loss is binary cross-entropy"):
+            Classification(multi_label=True, **fields)
+    encoder = untrained(topic_texts(8, seed=0)[0])
+    rows = pa.table({"text": ["a", "b"], "label": [["x"], ["x"]]})
+    shape = Classification(multi_label=True)
+    examples = shape.examples(rows, encoder, ("x",), maximum_tokens=9)
+    with pytest.raises(UserError, match="every row has the same labels"):
+        shape.check(examples, ("x",))
+
+
+def test_balanced_classes_find_the_rare_one_and_the_summary_says_so(task: Task) -> None:
+    encoder, train, validation = task
+    rare = train.classes == 3
+    rows = np.concatenate([np.flatnonzero(~rare), np.flatnonzero(rare)[:20]])
+    config = FineTuning(epochs=1, minimum_steps=40, patience=12)
+    recalls = []
+    for shape in (CLASS, Classification(class_weights="balanced")):
+        model = fine_tune(shape, encoder, train.take(rows), validation, config, labels=TOPICS, seed=0)
+        found = model.logits_of(validation.encoded).argmax(axis=1) == 3
+        recalls.append(found[validation.classes == 3].mean())
+    assert recalls[1] > recalls[0] + 0.2
+    (note,) = model.training.notes
+    assert note.startswith("rows count by the inverse frequency of their class: weaving 4, ")
+    assert np.isfinite(model.training.validation["loss"])
+
+
+@pytest.mark.parametrize("shape", [Classification(label_smoothing=0.2), Classification(focal_gamma=2)])
+def test_smoothing_and_focus_learn_as_well_and_are_less_sure(shape: Classification, task: Task) -> None:
+    encoder, train, validation = task
+    config = FineTuning(epochs=2, minimum_steps=60, patience=12)
+    plain, other = (fine_tune(of, encoder, train, validation, config, labels=TOPICS, seed=0) for of in (CLASS, shape))
+    assert other.training.validation["accuracy"] > 0.9
+    sure = [np.sort(softmax(model.logits_of(train.encoded)), axis=1)[:, -1].mean() for model in (plain, other)]
+    assert sure[1] < sure[0]
+
+
+def test_the_metric_that_chooses_is_the_one_that_was_asked_for(task: Task) -> None:
+    encoder, train, validation = task
+    shape = Classification(metric="mcc")
+    assert shape.chosen_by == ("mcc", "-loss")
+    model = fine_tune(shape, encoder, train, validation, QUICK, labels=TOPICS, seed=0)
+    values = {step: value for step, name, value in model.curve if name == "validation_mcc"}
+    assert values[model.training.best_step] == max(values.values()) == model.training.validation["mcc"]
+
+
+def test_rows_without_a_label_are_named() -> None:
+    with pytest.raises(UserError, match=r"7 of 8 rows have no label: row 1, 2, 3, 4, 5, …; give them one"):
+        CLASS.labels_of(pa.table({"text": ["a"] * 8, "label": [None] * 7 + ["x"]}))

@@ -1,37 +1,39 @@
-"""Text → class: a linear head on the text's vector, brought to unit scale.
-
-Mean-pooled word vectors have a common offset and uneven scales, which makes one learning rate wrong for the head; so
-the features are standardised by the mean and spread that the untouched encoder gives on the training rows. Both are
-buffers: they are saved with the weights and never learn.
+"""Text → class, or → the labels that apply: a linear head on the text's vector, brought to unit scale.
 
 n texts, B in a batch, D dimensions of the encoder, C classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
 from sslcore.errors import UserError
-from sslcore.finetuning.encoded import EncodedTexts, outputs, tensors
-from sslcore.finetuning.scores import cross_entropy, macro_f1
-from sslcore.finetuning.shapes.seam import DownstreamNetwork
+from sslcore.finetuning.encoded import EncodedTexts, tensors
+from sslcore.finetuning.energy import EnergyMargins
+from sslcore.finetuning.losses import ClassLoss, ClassLosses, Criterion, LabelsLoss
+from sslcore.finetuning.novelty import free_energy
+from sslcore.finetuning.scores import (
+    accuracy,
+    binary_cross_entropy,
+    cross_entropy,
+    macro_f1,
+    macro_f1_of_labels,
+    matthews,
+    micro_f1_of_labels,
+)
+from sslcore.finetuning.shapes.linear_head import LinearHead
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sslcore.models.encoder import Encoder
 
-# A freshly initialised network may give features a hundredth as wide as a pretrained one. Blown up to unit scale, one
-# update would throw them about by tens of spreads: skip-gram's network from scratch then reached 0.54 macro-F1 with 32
-# labels per class of the documentation corpus, where it reaches 0.62 with this floor.
-SMALLEST_SPREAD = 0.05
 UNKNOWN = -1  # the class of a text whose label is not known
-
 
 NO_LABELS = (
     "no labelled rows to train on. Name the column that holds the classes (--label COLUMN), or leave fine-tuning out: "
@@ -41,13 +43,17 @@ NO_LABELS = (
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts with class numbers int64 [n]."""
+    """Texts with class numbers int64 [n], or with bool [n, C] where each may have several labels."""
 
     encoded: EncodedTexts
     classes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    @property
+    def targets(self) -> np.ndarray:
+        return self.classes
 
     @property
     def texts(self) -> tuple[EncodedTexts]:
@@ -60,53 +66,58 @@ class LabelledTexts:
         return LabelledTexts(self.encoded.take(rows), self.classes[rows])
 
 
-class ClassifierNetwork(DownstreamNetwork):
+class ClassifierNetwork(LinearHead):
     """logits_BC = head((encoder(texts)_BD − feature_mean) / feature_spread)."""
 
-    feature_mean: torch.Tensor
-    feature_spread: torch.Tensor
-
-    def __init__(self, encoder: nn.Module, dimensions: int, classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.register_buffer("feature_mean", torch.zeros(dimensions))
-        self.register_buffer("feature_spread", torch.ones(dimensions))
-        self.head = nn.utils.skip_init(nn.Linear, dimensions, classes)  # the usual start draws from a global generator
-        nn.init.zeros_(self.head.weight)  # every class starts equally likely, whatever the seed
-        nn.init.zeros_(self.head.bias)
+    def __init__(self, encoder: nn.Module, dimensions: int, classes: int, criterion: Criterion | None = None) -> None:
+        super().__init__(encoder, dimensions, classes, criterion or ClassLoss(ClassLosses(), classes))
 
     def prepare(self, examples: LabelledTexts) -> None:
-        features_nD = torch.from_numpy(outputs(self.encoder, examples.encoded))
-        self.feature_mean.copy_(features_nD.mean(dim=0))
-        self.feature_spread.copy_(features_nD.std(dim=0, correction=0).clamp_min(SMALLEST_SPREAD))
+        elsewhere = examples.classes.ndim == 1 and (examples.classes == UNKNOWN).any()
+        super().prepare(examples.take(np.flatnonzero(examples.classes != UNKNOWN)) if elsewhere else examples)
 
-    def features(self, examples: LabelledTexts) -> torch.Tensor:
-        """[B, D]: the vectors, standardised."""
-        vectors_BD = self.encoder(*tensors(examples.encoded, self.feature_mean.device))
-        return (vectors_BD - self.feature_mean) / self.feature_spread
-
-    def decided(self, features_BD: torch.Tensor, examples: LabelledTexts) -> torch.Tensor:
-        """Logits [B, C]."""
-        return self.head(features_BD)
-
-    def loss(self, logits_BC: torch.Tensor, examples: LabelledTexts) -> torch.Tensor:
-        classes_B = torch.from_numpy(examples.classes).to(logits_BC.device)
-        return nn.functional.cross_entropy(logits_BC, classes_B)
+    def vectors(self, examples: LabelledTexts) -> torch.Tensor:
+        return self.encoder(*tensors(examples.encoded, self.feature_mean.device))
 
 
-class Classification(BaseModel):
-    """Each text has one of some classes."""
+class Classification(ClassLosses):
+    """Each text has one of some classes, or any number of labels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="Text → class")
+    model_config = ConfigDict(title="Text → class")
 
     kind: Literal["class"] = "class"
+    multi_label: bool = Field(
+        False, description="A text has a list of labels, maybe none; each is said of it if its probability is 0.5."
+    )
+    metric: Literal["macro_f1", "mcc", "accuracy"] = Field(
+        "macro_f1", description="What the best weights are chosen by on the validation rows; mcc is CoLA's."
+    )
+    energy_margins: EnergyMargins | None = Field(
+        None, description="Free energies of the rows and of texts from elsewhere, which are to be given, kept apart."
+    )
 
     columns: ClassVar[tuple[str, ...]] = ("text",)
     target: ClassVar[str] = "label"
-    chosen_by: ClassVar[tuple[str, ...]] = ("macro_f1", "-loss")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.multi_label and not (self.plain and self.metric == "macro_f1" and not self.energy_margins):
+            raise ValueError(
+                "with multi_label the loss is binary cross-entropy and the metric macro_f1: leave label_smoothing, "
+                "class_weights, focal_gamma, energy_margins and metric out"
+            )
+        return self
+
+    @property
+    def chosen_by(self) -> tuple[str, ...]:
+        return (self.metric, "-loss")
 
     def labels_of(self, rows: "pa.Table") -> tuple[str, ...]:
-        return tuple(sorted(set(rows["label"].to_pylist())))
+        found = known_targets(rows, "label")
+        labels = tuple(sorted({label for several in found for label in several} if self.multi_label else set(found)))
+        if not labels:
+            raise UserError(NO_LABELS)
+        return labels
 
     def examples(
         self, rows: "pa.Table", encoder: "Encoder", labels: Sequence[str], *, maximum_tokens: int
@@ -114,31 +125,113 @@ class Classification(BaseModel):
         encoded = EncodedTexts.of(
             rows["text"].to_pylist(), encoder.tokenizer, encoder.network, maximum_tokens=maximum_tokens
         )
-        places: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
-        known = rows["label"].to_pylist() if "label" in rows.column_names else [None] * len(rows)
-        return LabelledTexts(encoded, np.array([places.get(label, UNKNOWN) for label in known], np.int64))
+        if self.multi_label:
+            return LabelledTexts(encoded, label_sets(rows, labels))
+        return LabelledTexts(encoded, class_numbers(rows, labels))
 
     def check(self, train: LabelledTexts, labels: Sequence[str]) -> None:
-        check_classes(train.classes, labels)
+        if not self.multi_label:
+            check_classes(train.classes, labels)
+        elif not len(train) or train.classes.all() or not train.classes.any():
+            raise UserError(NO_LABELS if not len(train) else "every row has the same labels: there is nothing to learn")
+
+    def with_outliers(self, train: LabelledTexts, outliers: EncodedTexts | None) -> LabelledTexts:
+        """The training rows and, after them, texts from elsewhere, which are of no class.
+
+        Raises UserError when there are such texts without margins of energy, or margins without texts.
+        """
+        if self.energy_margins is None and outliers is None:
+            return train
+        if self.energy_margins is None or outliers is None or not len(outliers):
+            raise UserError(
+                "energy_margins and texts from elsewhere (outliers) go together: give both, or neither; "
+                f"{'no texts' if self.energy_margins else 'no margins'} were given"
+            )
+        return LabelledTexts(
+            train.encoded.followed_by(outliers),
+            np.concatenate([train.classes, np.full(len(outliers), UNKNOWN, train.classes.dtype)]),
+        )
 
     def network(self, encoder: "Encoder", labels: Sequence[str]) -> ClassifierNetwork:
-        return ClassifierNetwork(encoder.network, encoder.dimensions, len(labels))
+        criterion = LabelsLoss() if self.multi_label else ClassLoss(self, len(labels), self.energy_margins)
+        return ClassifierNetwork(encoder.network, encoder.dimensions, len(labels), criterion)
 
     def metrics(self, logits_nC: np.ndarray, examples: LabelledTexts, labels: Sequence[str]) -> dict[str, float]:
-        return {
-            "macro_f1": macro_f1(examples.classes, logits_nC.argmax(axis=1)),
-            "loss": cross_entropy(examples.classes, logits_nC),
-        }
+        """Of classes macro_f1, accuracy and mcc, of sets of labels macro_f1 and micro_f1; and the loss, in nats."""
+        truth = examples.classes
+        if self.multi_label:
+            return {
+                "macro_f1": macro_f1_of_labels(truth, logits_nC >= 0),
+                "micro_f1": micro_f1_of_labels(truth, logits_nC >= 0),
+                "loss": binary_cross_entropy(truth, logits_nC),
+            }
+        return class_metrics(truth, logits_nC)
 
     def predictions(
         self, logits_nC: np.ndarray, examples: LabelledTexts, labels: Sequence[str]
     ) -> dict[str, list[Any]]:
-        probabilities_nC = softmax(logits_nC)
-        return {
-            "label": [labels[place] for place in probabilities_nC.argmax(axis=1)],
-            "probability": probabilities_nC.max(axis=1).tolist(),
-            **{f"probability of {label}": probabilities_nC[:, place].tolist() for place, label in enumerate(labels)},
-        }
+        if not self.multi_label:
+            return class_predictions(logits_nC, labels)
+        probabilities_nC = 0.5 * (1 + np.tanh(0.5 * logits_nC))  # the sigmoid, without overflow
+        said = [[labels[place] for place in np.flatnonzero(row).tolist()] for row in logits_nC >= 0]
+        return {"label": said, **by_label(probabilities_nC, labels)}
+
+
+def class_metrics(classes: np.ndarray, logits_nC: np.ndarray) -> dict[str, float]:
+    """What there is to say of logits and the true classes int64 [n]."""
+    predicted = logits_nC.argmax(axis=1)
+    return {
+        "macro_f1": macro_f1(classes, predicted),
+        "accuracy": accuracy(classes, predicted),
+        "mcc": matthews(classes, predicted),
+        "mean_log_sum_exp": float(-free_energy(logits_nC).mean()),  # a monitor: see energy.py
+        "loss": cross_entropy(classes, logits_nC),
+    }
+
+
+def class_predictions(logits_nC: np.ndarray, labels: Sequence[str]) -> dict[str, list[Any]]:
+    """The likeliest label of each row, its probability, and that of every label."""
+    probabilities_nC = softmax(logits_nC)
+    return {
+        "label": [labels[place] for place in probabilities_nC.argmax(axis=1)],
+        "probability": probabilities_nC.max(axis=1).tolist(),
+        **by_label(probabilities_nC, labels),
+    }
+
+
+def by_label(probabilities_nC: np.ndarray, labels: Sequence[str]) -> dict[str, list[float]]:
+    """A column for each label."""
+    return {f"probability of {label}": probabilities_nC[:, place].tolist() for place, label in enumerate(labels)}
+
+
+def known_targets(rows: "pa.Table", column: str) -> list[Any]:
+    """The values of the column. Raises UserError that names the rows (from 1) without any."""
+    values = rows[column].to_pylist()
+    missing = [number for number, value in enumerate(values, start=1) if value is None]
+    if missing:
+        shown = ", ".join(map(str, missing[:5]))
+        raise UserError(
+            f"{len(missing):,} of {len(values):,} rows have no {column}: row {shown}{', …' * (len(missing) > 5)}; give "
+            "them one, or leave them out"
+        )
+    return values
+
+
+def class_numbers(rows: "pa.Table", labels: Sequence[str]) -> np.ndarray:
+    """int64 [n]: each row's place in `labels`; UNKNOWN for any other, and where there is no such column."""
+    places: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
+    known = rows["label"].to_pylist() if "label" in rows.column_names else [None] * len(rows)
+    return np.array([places.get(label, UNKNOWN) for label in known], np.int64)
+
+
+def label_sets(rows: "pa.Table", labels: Sequence[str]) -> np.ndarray:
+    """bool [n, C]: which of `labels` each row has."""
+    places = {label: place for place, label in enumerate(labels)}
+    known = rows["label"].to_pylist() if "label" in rows.column_names else [None] * len(rows)
+    has = np.zeros((len(rows), len(labels)), bool)
+    for number, several in enumerate(known):
+        has[number, [places[label] for label in several or () if label in places]] = True
+    return has
 
 
 def check_classes(classes: np.ndarray, labels: Sequence[str]) -> None:

@@ -1,9 +1,18 @@
 """The shapes of labelled rows there are: the only list."""
 
-from pydantic import TypeAdapter
+from typing import Annotated
+
+from pydantic import BaseModel, Field
 
 from sslcore.finetuning.shapes.classification import Classification
+from sslcore.finetuning.shapes.pairs import Pairs
+from sslcore.finetuning.shapes.spans import SpanExtraction
+from sslcore.finetuning.shapes.tagging import Tagging
 
-AnyShape = Classification  # a union by `kind` from the second on
+Shapes = Classification | Tagging | Pairs | SpanExtraction
+AnyShape = Annotated[Shapes, Field(discriminator="kind")]
 
-SHAPES: TypeAdapter[AnyShape] = TypeAdapter(AnyShape)
+
+def shape_kinds() -> dict[str, type[BaseModel]]:
+    """Every shape by its kind."""
+    return {shape.model_fields["kind"].default: shape for shape in Shapes.__args__}

@@ -60,6 +60,18 @@ class DownstreamNetwork(nn.Module):
     def prepare(self, examples: Any) -> None:
         """Set what follows from the training rows, before the first step."""
 
+    def dropped_out(self, features: torch.Tensor, share: float) -> torch.Tensor:
+        """The features in training, a share of them zeroed."""
+        return nn.functional.dropout(features, share)
+
+    def monitors(self, outputs: torch.Tensor, examples: Any) -> dict[str, torch.Tensor]:
+        """What is told of a training batch beside its loss, by name; scalars."""
+        return {}
+
+    def notes(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """What the summary of a run has to say of how the training rows were counted."""
+        return ()
+
     def head_parameters(self) -> list[nn.Parameter]:
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("encoder.")]
 
@@ -69,13 +81,17 @@ class Shape(Protocol):
 
     columns: ClassVar[tuple[str, ...]]
     """What a row is read from; also what a served model asks for."""
-    target: ClassVar[str]
-    """The column of what is right."""
-    chosen_by: ClassVar[tuple[str, ...]]
-    """Metrics that choose among weights, the first before the next; one that begins with "-" is better lower."""
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def target(self) -> str:
+        """The column of what is right."""
+
+    @property
+    def chosen_by(self) -> tuple[str, ...]:
+        """Metrics that choose among weights, the first before the next; one that begins with "-" is better lower."""
 
     def labels_of(self, rows: "pa.Table") -> tuple[str, ...]:
         """The labels that training rows have, in the order of the outputs; empty where outputs are no labels.

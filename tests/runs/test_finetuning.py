@@ -1,0 +1,99 @@
+"""`sslcore finetune` on labelled files of every shape: scores over seeds, predictions, what MLflow holds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.checkpoints import SENTENCES, made_checkpoint
+from tests.runs.conftest import answer, sslcore
+
+SETTINGS = ("finetuning.epochs=2", "finetuning.learning_rate=0.001", "finetuning.minimum_steps=4")
+QUICK = [part for setting in SETTINGS for part in ("--set", setting)]
+
+
+def ships(folder: Path) -> Path:
+    """Sentences by whether a ship is in them, in splits of their own."""
+    rows = pd.DataFrame({"sentence": SENTENCES, "what": ["ship" if " ship " in s else "other" for s in SENTENCES]})
+    rows = rows.sample(frac=1, random_state=0)
+    folder.mkdir()
+    for split, part in (("train", rows[:50]), ("validation", rows[50:65]), ("test", rows[65:])):
+        part.to_csv(folder / f"{split}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_checkpoint("bert", tmp_path_factory.mktemp("checkpoint"))
+
+
+def test_seeds_scores_registration_and_prediction(tmp_path: Path, store: Path, checkpoint: Path) -> None:
+    command = ["finetune", str(ships(tmp_path / "ships")), "--encoder", str(checkpoint), "--seeds", "2", *QUICK]
+    command += ["--column", "text=sentence", "--column", "label=what", "--freeze", "embeddings", "--name", "ships"]
+    said = answer(*command, store=store)
+    assert (said["shape"], said["test_rows"], len(said["models"])) == ("class", 16, 2)
+    assert {"accuracy", "macro_f1"} <= set(said["test"])
+    test = said["test"]["macro_f1"]
+    assert test["mean"] == pytest.approx(sum(test["by_seed"]) / 2)
+    assert test["interval"] is not None
+    assert said["best"] in said["models"]
+    assert 0 < said["trainable_parameters"] < said["total_parameters"]
+    rows = answer("predict", "models:/ships@champion", store=store, input=SENTENCES[0] + "\n")["predictions"]
+    assert rows[0]["label"] in ("ship", "other")
+    assert set(answer(*command, store=store)["reused"]) >= {"fine-tune", "score", "read labelled rows"}
+
+
+def tagged(sentence: str) -> dict[str, Any]:
+    words = sentence.split()
+    return {"tokens": words, "tags": ["B-X" if word in ("ship", "quokka") else "O" for word in words]}
+
+
+def paired(sentence: str) -> dict[str, Any]:
+    other = sentence if "small" in sentence else "Nobody saw anything."
+    return {"text": sentence, "text_b": other, "label": "same" if other == sentence else "other"}
+
+
+def asked(sentence: str) -> dict[str, Any]:
+    seen = sentence.split()[2]
+    answers = [{"text": seen, "start": sentence.index(seen)}]
+    return {"question": "Who was seen?", "passage": sentence, "answers": answers}
+
+
+PARTS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
+    "tags": (tagged, "f1"),
+    "pair": (paired, "accuracy"),
+    "span": (asked, "f1"),
+}
+
+
+@pytest.mark.parametrize("shape", PARTS)
+def test_every_shape_is_trained_and_scored(shape: str, tmp_path: Path, store: Path, checkpoint: Path) -> None:
+    row_of, metric = PARTS[shape]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row_of(sentence)) + "\n" for sentence in SENTENCES), encoding="utf-8")
+    said = answer("finetune", str(file), "--shape", shape, "--encoder", str(checkpoint), *QUICK, store=store)
+    assert 0 <= said["test"][metric]["mean"] <= 100
+    assert said["test_rows"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nowhere", "--encoder", "encoder"], "nowhere"),
+        (["rows", "--encoder", "encoder"], "no file whose name begins with train"),
+        (["rows", "--shape", "pairs"], "shape"),
+        (["rows", "--column", "label"], "OURS=THEIRS"),
+        (["rows", "--freeze", "everything"], "freezing"),
+    ],
+)
+def test_a_mistake_is_one_sentence_before_any_server(arguments: list[str], named: str, tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "other.csv").write_text("text,label\na,b\n")
+    done = sslcore("finetune", *arguments, store=tmp_path / "store")
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,75 @@
+"""A file scored in streaming: order kept, no row lost, a reason for each that cannot be answered."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sslcore.errors import UserError
+from sslcore.finetuning import FineTuning, fine_tune
+from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.shapes.classification import Classification
+from sslcore.serving import answering
+from sslcore.serving.answering import answered, rows_of, write_answers
+from tests.unit.conftest import topic_texts
+from tests.unit.test_finetuning_classification import TOPICS, labelled, untrained
+
+
+@pytest.fixture(scope="module")
+def model() -> FineTunedModel:
+    texts, labels = topic_texts(120, seed=0)
+    encoder = untrained(texts)
+    train = labelled(encoder, texts, labels)
+    return fine_tune(Classification(), encoder, train, train, FineTuning(minimum_steps=40), labels=TOPICS, seed=0)
+
+
+def test_rows_come_in_order_and_those_that_cannot_be_answered_say_why(
+    model: FineTunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, _ = topic_texts(9, seed=5)
+    rows: list[dict[str, object]] = [{"body": text} for text in texts]
+    rows[2], rows[4], rows[7] = {"body": ""}, {"other": "x"}, {"body": 12}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(answering, "AT_ONCE", 4)
+    tables = list(answered(model, rows_of(str(file)), {"text": "body"}))
+    assert [len(table) for table in tables] == [4, 4, 1]
+    said = pa.concat_tables(tables).to_pylist()
+    assert [row["row"] for row in said] == list(range(1, 10))
+    reasons = {row["row"]: row["reason"] for row in said if row["reason"]}
+    assert reasons == {
+        3: "body is missing or empty",
+        5: "body is missing or empty",
+        8: "body is a int, expected a string",
+    }
+    kept = [row for row in said if not row["reason"]]
+    assert [row["label"] for row in kept] == model.predict([row["text"] for row in kept])
+    assert all(row["label"] is None for row in said if row["reason"])
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_what_is_written_is_what_is_answered(model: FineTunedModel, tmp_path: Path, ending: str) -> None:
+    texts, _ = topic_texts(12, seed=6)
+    pq.write_table(pa.table({"text": [*texts, None]}), tmp_path / "rows.parquet")
+    output = tmp_path / f"said{ending}"
+    said = write_answers(answered(model, rows_of(str(tmp_path / "rows.parquet"))), output)
+    assert said == {"output": str(output), "rows": 13, "not_answered": {"text is missing or empty": 1}}
+    read = {
+        ".parquet": pd.read_parquet,
+        ".csv": pd.read_csv,
+        ".jsonl": lambda path: pd.read_json(path, lines=True),
+    }[ending](output)
+    assert read["label"].tolist()[:12] == model.predict(texts)
+    assert read["text"].tolist()[:12] == texts
+    assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
+
+
+def test_a_file_without_the_column_is_an_error_that_names_it(model: FineTunedModel, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("body,stars\ngood,5\nbad,1\n")
+    with pytest.raises(UserError, match=r"none of the first 2 rows .*text is missing.*--column text=COLUMN"):
+        list(answered(model, rows_of(str(tmp_path / "rows.csv"))))
+    with pytest.raises(UserError, match=r"\.parquet, \.csv, \.jsonl"):
+        write_answers(iter(()), tmp_path / "said.xlsx")
