@@ -46,7 +46,7 @@ class FineTuned(BaseModel):
         share = self.trainable_parameters / self.total_parameters
         said = [
             f"{self.shape}: {len(self.models)} seeds, {self.test_rows:,} test rows, {self.trainable_parameters:,} of "
-            f"{self.total_parameters:,} parameters trained ({share:.1%}), {np.mean(self.seconds):.1f} s a seed"
+            f"{self.total_parameters:,} parameters trained ({share:.2%}), {np.mean(self.seconds):.1f} s a seed"
         ]
         for row in self.rows():
             spread = "" if row["± 95 %"] is None else f" ± {row['± 95 %']:.4f}"
