@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from sslcore.artifacts import Ref
+from sslcore.evaluation.details import details_figures
 from sslcore.evaluation.figures import curve_figures
 from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.freeze_report import freeze_study_figures
@@ -70,13 +71,14 @@ def score(model: Ref, rows: Ref) -> Ref:
     """The model's metrics and answers on the test rows."""
 
     def write(folder: Path, progress: Progress, _: OnMetrics) -> Mapping[str, Any]:
+        from sslcore.evaluation.scoring import write_scores
         from sslcore.finetuning.model import FineTunedModel
-        from sslcore.finetuning.scoring import write_scores
 
         loaded = FineTunedModel.load(runtime.current().store.path(model))
         return write_scores(loaded, opened(rows), folder, progress=progress)
 
-    return runtime.build("score", "scores", SCORING_VERSION, {}, {"model": model, rows.kind: rows}, write)
+    inputs = {"model": model, rows.kind: rows}
+    return runtime.build("score", "scores", SCORING_VERSION, {}, inputs, write, figures=details_figures)
 
 
 @task(name="freeze study", cache_policy=NO_CACHE)

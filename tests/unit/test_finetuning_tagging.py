@@ -1,6 +1,8 @@
 """Tags: aligned to words, counted as seqeval counts them, and learnt."""
 
+import hashlib
 import itertools
+import json
 import random
 import sys
 from pathlib import Path
@@ -79,21 +81,29 @@ def f1_of(model: FineTunedModel, rows: pa.Table) -> float:
 # -- entities ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tags", [BIO, BIOES, ["O", "B", "I", "E", "S"], ["O", "I-PER", "I-LOC", "B-LOC"]])
-def test_entities_are_seqevals(tags: list[str]) -> None:
-    metrics = pytest.importorskip("seqeval.metrics")
-    draw = random.Random(0)
+# What seqeval 1.2.2 says of the rows drawn below: entities, a hash of where they are, mean precision, recall and F1.
+SEQEVAL: list[tuple[list[str], int, str, list[float]]] = [
+    (BIO, 5142, "1895d1ec1d9e5329", [0.720922957, 0.727229198, 0.721866427]),
+    (BIOES, 6222, "a1b4d44efec72e8c", [0.76245374, 0.760150107, 0.760154506]),
+    (["O", "B", "I", "E", "S"], 5105, "6a6d80b2a4c0e1fc", [0.800798355, 0.814086111, 0.805134342]),
+    (["O", "I-PER", "I-LOC", "B-LOC"], 4501, "5a9b48639477ebea", [0.706609527, 0.702453335, 0.701759255]),
+]
+
+
+@pytest.mark.parametrize(("tags", "entities_there", "places", "means"), SEQEVAL)
+def test_entities_are_seqevals(tags: list[str], entities_there: int, places: str, means: list[float]) -> None:
+    draw, found, digest, scores = random.Random(0), 0, hashlib.sha256(), []
     for _ in range(300):
         rows = [draw.randint(1, 12) for _ in range(4)]
         truth = [[draw.choice(tags) for _ in range(length)] for length in rows]
         said = [[tag if draw.random() < 0.7 else draw.choice(tags) for tag in row] for row in truth]
         for row in truth:
-            expected = metrics.sequence_labeling.get_entities(row)
-            assert [(kind or "_", first, last) for kind, first, last in entities(row)] == expected, row
-        scores = entity_scores(truth, said)
-        assert scores.precision == pytest.approx(metrics.precision_score(truth, said, zero_division=0))
-        assert scores.recall == pytest.approx(metrics.recall_score(truth, said, zero_division=0))
-        assert scores.f1 == pytest.approx(metrics.f1_score(truth, said, zero_division=0))
+            of_row = [[kind or "_", first, last] for kind, first, last in entities(row)]
+            digest.update(json.dumps(of_row).encode())
+            found += len(of_row)
+        scores.append(entity_scores(truth, said))
+    assert (found, digest.hexdigest()[:16]) == (entities_there, places)
+    assert np.mean(scores, axis=0) == pytest.approx(means, abs=1e-8)
 
 
 def test_entities_by_hand() -> None:

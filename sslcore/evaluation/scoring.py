@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sslcore.errors import UserError
+from sslcore.evaluation.details import said_of, write_details
 from sslcore.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def write_scores(
 ) -> dict[str, Any]:
     """Score the rows of a split: scores.json with the metrics, predictions.jsonl with each row and what was said of it.
 
+    Of a model that gives a row one class also what details.py writes.
     Returns the metrics by name, and how many rows they are of. Raises UserError for a split without rows.
     """
     table = rows.table(split)
@@ -34,5 +36,8 @@ def write_scores(
         for number, row in enumerate(table.to_pylist()):
             answer = {name: values[number] for name, values in said.items()}
             file.write(json.dumps({**row, "said": answer}, ensure_ascii=False) + "\n")
+    if model.gives_one_class:
+        details = write_details(model, table, outputs, examples.targets, folder, seed=model.description.seed)
+        metrics |= said_of(details)
     (folder / SCORES).write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
     return {"split": split, "rows": len(table), **metrics}
