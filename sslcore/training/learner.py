@@ -128,6 +128,7 @@ class TorchLearner:
         # Given back when memory is out, so that what is tried then has room beside a heap that never shrinks. Until
         # then it is an address and no memory.
         self._reserve = torch.empty(RESERVE, dtype=torch.uint8) if self._device.type == "cpu" else None
+        self.flops_per_token: float | None = None  # of the first step here; None on a CPU, where nobody asks
 
     def finish(self) -> "Encoder":
         self._module = self._loss  # what spreads it holds on to the processes' group
@@ -161,7 +162,8 @@ class TorchLearner:
         """
         with torch_threads(self._threads), self._draws(self._team.rank if self._team else 0):
             try:
-                metrics = self._update(batch, rate)
+                counted = self._device.type != "cuda" or self.flops_per_token is not None
+                metrics = self._update(batch, rate) if counted else self.counted(batch, rate)
                 self._steps += 1
                 return metrics
             except (MemoryError, RuntimeError) as error:
@@ -170,6 +172,15 @@ class TorchLearner:
                 said = (str(error) or type(error).__name__).splitlines()[0]
             # Out here: the error holds on to all that the step had in memory.
             raise too_large_a_step(self.encoder.objective, str(self._device), said, self._fitting(batch))
+
+    def counted(self, batch: Any, rate: float) -> Metrics:
+        """A step, and its floating point operations a token of the batch in `flops_per_token`."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            metrics = self._update(batch, rate)
+        self.flops_per_token = counter.get_total_flops() * (self._team.size if self._team else 1) / batch.tokens
+        return metrics
 
     def loss_of(self, batch: Any) -> float:
         """Of the weights as they are, with the draws of the step to come."""

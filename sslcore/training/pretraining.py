@@ -25,11 +25,13 @@ from sslcore.training.memory import model_in_memory
 from sslcore.training.probing import Probe, Probing, summary
 from sslcore.training.range_test import found_rate
 from sslcore.training.run import Consumers, OnMetrics, ignore, run
+from sslcore.training.utilisation import utilisation
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.objectives.registry import AnyObjective
     from sslcore.tokenization.encoding import EncodedCorpus
+    from sslcore.training.learner import Precision
 
 
 def pretrain(
@@ -70,6 +72,8 @@ class _Pretrained(NamedTuple):
     curve: list[Point]
     waited: float  # seconds for batches, in the attempt that ended
     probing: float  # seconds for probes, in the same
+    flops_per_token: float | None  # where they are counted
+    devices: int
 
 
 def _pretrain(
@@ -128,7 +132,14 @@ def _pretrain(
         checkpoints.learning_rate = rate
     del found
     ended = run(beginning, batches, kind, consumers)
-    return _Pretrained(ended.learner.finish(), ended.curve, ended.waited, probe.seconds if probe else 0.0)
+    return _Pretrained(
+        ended.learner.finish(),
+        ended.curve,
+        ended.waited,
+        probe.seconds if probe else 0.0,
+        getattr(ended.learner, "flops_per_token", None),
+        team.size if team else 1,
+    )
 
 
 def write_encoder(
@@ -153,9 +164,8 @@ def write_encoder(
     """
     checkpoints = Checkpoints(folder / CHECKPOINT)
     consumers = Consumers(progress, on_metrics, checkpoints, stop_on_collapse)
-    encoder, curve, waited, probing_seconds = _pretrain(
-        objective, corpus, seed, device, workers, continuing, probe, consumers
-    )
+    pretrained = _pretrain(objective, corpus, seed, device, workers, continuing, probe, consumers)
+    encoder, curve = pretrained.encoder, pretrained.curve
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     seconds = checkpoints.seconds
     encoder.save(folder)
@@ -171,11 +181,23 @@ def write_encoder(
         "loss": round(last["loss"], 6),
         "seconds": round(seconds, 3),
         "tokens_per_second": round(last["tokens"] / seconds),
-        "waiting_for_data": round(waited / seconds, 4),
+        "waiting_for_data": round(pretrained.waited / seconds, 4),
         "peak_memory_bytes": peak_memory(device),
-        **({**summary(curve), "probing_seconds": round(probing_seconds, 3)} if probe else {}),
+        **_utilised(pretrained, last["tokens"] / seconds, device, getattr(objective, "precision", "float32")),
+        **({**summary(curve), "probing_seconds": round(pretrained.probing, 3)} if probe else {}),
         **({"collapsed_at": collapse.step} if collapse else {}),
     }
+
+
+def _utilised(pretrained: _Pretrained, speed: float, device: str, precision: "Precision") -> dict[str, float]:
+    """The MFU of a run on a GPU whose peak is known, by its name in a summary."""
+    import torch
+
+    if pretrained.flops_per_token is None or not device.startswith("cuda"):
+        return {}
+    name = torch.cuda.get_device_name(device)
+    found = utilisation(pretrained.flops_per_token, speed, name, precision, pretrained.devices)
+    return {"model_flops_utilisation": round(found, 4)} if found is not None else {}
 
 
 def write_curve(curve: list[tuple[int, Metrics]], path: Path) -> None:
