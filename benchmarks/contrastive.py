@@ -1,6 +1,6 @@
 """SimCSE and TSDAE here and in sentence-transformers, in turns in one process: the same sentences, sizes and batches.
 
-    python benchmarks/contrastive.py --brown /work/shared/data/corpora/en_brown/brown.zip
+    python benchmarks/contrastive.py --brown brown.zip
     python benchmarks/contrastive.py --brown FILE --size tiny --sentences 4000 --runs 5 --memory
 
 Theirs is SentenceTransformerTrainer, which also wants `datasets` and `accelerate`: MultipleNegativesRankingLoss on
