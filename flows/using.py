@@ -92,13 +92,11 @@ def encode(model: str, file: str, column: str, output: Path) -> dict[str, Any]:
 
 
 def export(model: str, folder: Path, kind: str) -> dict[str, Any]:
-    """Write the encoder in a form that other libraries load."""
+    """Write the model in a form that other libraries load."""
     import sslcore
     from sslcore.serving.export import export as write
 
-    loaded = sslcore.load(model_folder(model))
-    encoder = loaded if isinstance(loaded, sslcore.Encoder) else loaded.encoder
-    write(encoder, folder, kind)  # type: ignore[arg-type]
+    write(sslcore.load(model_folder(model)), folder, kind)  # type: ignore[arg-type]
     return {"folder": str(folder), "format": kind, "files": sorted(path.name for path in folder.iterdir())}
 
 
