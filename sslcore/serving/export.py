@@ -34,7 +34,7 @@ def export(model: "Encoder | FineTunedModel", folder: str | Path, kind: Format) 
     Raises UserError for an encoder that is no transformer, a folder with files in it, and without the package onnx.
     """
     folder = Path(folder)
-    encoder = getattr(model, "encoder", model)
+    encoder: Any = getattr(model, "encoder", model)
     if not hasattr(encoder.network, "states"):
         raise UserError(
             f"{encoder!r} is no transformer, so it has no such folder; its word vectors go to gensim by "
