@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from sslcore.objectives.registry import AnyObjective
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.tokenization.tokenizer import fit_tokenizer
 from sslcore.tokenization.words import Words
+from sslcore.training.devices import torch_threads
 from tests.unit.conftest import topic_texts
 
 TOPICS = ["farming", "music", "sailing", "weaving"]
@@ -140,6 +142,24 @@ def test_a_transformer_is_fine_tuned_restricted_and_repeatably() -> None:
     first, again = (fine_tune(CLASS, encoder, train, train, config, labels=TOPICS, seed=1) for _ in range(2))
     assert accuracy(train.classes, first.logits_of(train.encoded).argmax(axis=1)) > 0.9
     assert all(torch.equal(value, weights(again)[name]) for name, value in weights(first).items())
+
+
+def test_side_by_side_they_draw_as_alone() -> None:
+    """Threads share torch's generator, from which a transformer's dropout draws."""
+    texts, labels = topic_texts(60, seed=0)
+    encoder = untrained(texts, MaskedLM(size="tiny", maximum_tokens=32, batch_tokens=64))
+    train = labelled(encoder, texts, labels)
+    config = FineTuning(epochs=1, minimum_steps=30, learning_rate=1e-3)
+
+    def trained(seed: int) -> dict[str, torch.Tensor]:
+        return weights(fine_tune(CLASS, encoder, train, train, config, labels=TOPICS, seed=seed))
+
+    with torch_threads(1):
+        alone = [trained(seed) for seed in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(trained, range(4)))
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_many_texts_at_once_are_encoded_as_a_few() -> None:
