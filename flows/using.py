@@ -67,27 +67,19 @@ def texts_of(file: str, column: str) -> Iterator[list[str]]:
 def encode(model: str, file: str, column: str, output: Path) -> dict[str, Any]:
     """Write text and vector of every row to `output`; the file appears only when it is whole."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     import sslcore
+    from sslcore.serving.writing import writer_to
 
     loaded = sslcore.load(model_folder(model))
     encoder = loaded if isinstance(loaded, sslcore.Encoder) else loaded.encoder
     schema = pa.schema([("text", pa.string()), ("vector", pa.list_(pa.float32(), encoder.dimensions))])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.unfinished")
     count = 0
-    try:
-        with pq.ParquetWriter(unfinished, schema) as writer:
-            for texts in texts_of(file, column):
-                vectors = pa.FixedSizeListArray.from_arrays(
-                    pa.array(encoder.encode(texts).reshape(-1)), encoder.dimensions
-                )
-                writer.write_table(pa.table([pa.array(texts, pa.string()), vectors], schema=schema))
-                count += len(texts)
-        unfinished.rename(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with writer_to(output) as write:
+        for texts in texts_of(file, column):
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(encoder.encode(texts).reshape(-1)), encoder.dimensions)
+            write(pa.table([pa.array(texts, pa.string()), vectors], schema=schema))
+            count += len(texts)
     return {"output": str(output), "texts": count, "dimensions": encoder.dimensions}
 
 
@@ -104,13 +96,17 @@ def predict(model: str, file: str, columns: dict[str, str], output: Path | None)
     """What a fine-tuned model answers to each row: all of it, or where it was written."""
     import sslcore
     from sslcore.corpus.tables import Row
-    from sslcore.serving.answering import answered, rows_of, write_answers
+    from sslcore.finetuning.row_files import FileRows
+    from sslcore.serving.answering import answered, answered_file, write_answers
 
     loaded = sslcore.load(model_folder(model))
     if isinstance(loaded, sslcore.Encoder):
         raise UserError(f"{model} is an encoder, which has no labels; `sslcore encode` gives its vectors")
-    lines = (Row(number, {"text": line.rstrip("\n")}) for number, line in enumerate(sys.stdin, start=1))
-    tables = answered(loaded, lines if file == "-" else rows_of(file), columns)
+    if file == "-":
+        lines = (Row(number, {"text": line.rstrip("\n")}) for number, line in enumerate(sys.stdin, start=1))
+        tables = answered(loaded, FileRows(lines, ["text"]), columns, "standard input")
+    else:
+        tables = answered_file(loaded, Path(file), columns)
     if output is not None:
         return write_answers(tables, output)
     return {"predictions": [row for table in tables for row in table.to_pylist()]}

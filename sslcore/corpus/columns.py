@@ -20,10 +20,13 @@ LEAST_TEXT_CHARACTERS = 8  # a column whose cells are shorter on average is a co
 AMBIGUOUS_RATIO = 0.6
 
 
-def choose_text_column(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], where: str) -> str:
+def choose_text_column(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], where: str, option: str = "--text COLUMN"
+) -> str:
     """The text column of sample rows: a plausible name, else clearly the longest column of strings.
 
-    Raises UserError that lists the columns, with a cell of each, when there is none or two are about equally long.
+    Raises UserError that lists the columns, with a cell of each, and names the `option` to say it, when there is none
+    or two are about equally long.
     """
     lengths = {column: mean_length(rows, column) for column in columns}
     by_name = {column.strip().lower(): column for column in reversed(columns)}
@@ -38,7 +41,7 @@ def choose_text_column(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
         what = f"the columns {' and '.join(repr(c) for c in columns if c in longest[:2])} both look like text"
     else:
         what = "no column looks like text"
-    raise UserError(f"{where}: {what}; say which with --text COLUMN. Columns: {describe(rows, columns)}")
+    raise UserError(f"{where}: {what}; say which with {option}. Columns: {describe(rows, columns)}")
 
 
 def require_column(

@@ -1,69 +1,46 @@
 """A fine-tuned model on the rows of a file, some at a time: in their order, none of them lost.
 
-A row that cannot be answered (a column is missing, empty or of another type) stands among the others with the reason
-and no answer. Memory is that of a batch, whatever the file holds.
+A row that cannot be answered (a cell is empty or of another type) stands among the others with the reason and no
+answer. Memory is that of a batch, whatever the file holds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sslcore.corpus.columns import SAMPLE_ROWS, choose_text_column, describe
 from sslcore.corpus.raw import Rejected
 from sslcore.corpus.tables import Row
 from sslcore.errors import UserError
+from sslcore.finetuning.cells import UnusableError, WrongError, reader_of, type_of
+from sslcore.finetuning.row_files import FileRows, file_rows
 
 if TYPE_CHECKING:
     from sslcore.finetuning.model import FineTunedModel
 
 AT_ONCE = 2048  # rows
-LISTS = ("tokens",)  # columns that hold lists of strings; all others hold a string
 
 
-def rows_of(path: str) -> Iterator[Row | Rejected]:
-    """The rows of a CSV, TSV, JSON lines, Parquet or Arrow file, or the lines of a text as rows with a column text.
-
-    Raises UserError naming the file, and the line where one is to blame.
-    """
-    from sslcore.corpus import columnar, tables
-    from sslcore.corpus.compression import chunks
-    from sslcore.corpus.decoding import decode, lines
-    from sslcore.corpus.sources import FilesSource, raw_files
-
-    for file in raw_files(FilesSource(paths=(path,))):
-        match file.format:
-            case "csv" | "tsv":
-                yield from tables.delimited(file, "", "")[1]
-            case "jsonl":
-                yield from tables.json_rows(file)
-            case "parquet" | "arrow":
-                with columnar.columnar(file, "", "") as (_, rows):
-                    yield from rows
-            case _:
-                yield from (Row(n, {"text": line}) for n, line in enumerate(lines(decode(chunks(file))), start=1))
+def answered_file(model: "FineTunedModel", path: Path, columns: Mapping[str, str]) -> Iterator[pa.Table]:
+    """`answered`, of a file in any format that the model's shape is read from, or of the lines of a text."""
+    return answered(model, file_rows(path, model.description.shape, columns, text=True), columns, str(path))
 
 
-def answered(
-    model: "FineTunedModel", rows: Iterable[Row | Rejected], columns: Mapping[str, str] | None = None
-) -> Iterator[pa.Table]:
+def answered(model: "FineTunedModel", source: FileRows, columns: Mapping[str, str], where: str) -> Iterator[pa.Table]:
     """A table for each AT_ONCE rows: row (from 1), the model's columns, what it answers, and the reason if it cannot.
 
-    `columns`: the file's name of a column, by the model's. Raises UserError when the first rows have none of them.
+    `columns`: the file's name of a column, by the model's; that of a model of texts is found if there is no doubt.
+    Raises UserError that lists what there is when a column is not.
     """
-    asked = model.description.shape.columns
-    names = {ours: (columns or {}).get(ours, ours) for ours in asked}
-    schema = schema_of(model)
-    number, stream = 0, iter(rows)
+    ahead = list(islice(source.rows, SAMPLE_ROWS))
+    names = _names(model, source, ahead, columns, where)
+    schema, stream, number = _schema(model), chain(ahead, source.rows), 0
     while batch := list(islice(stream, AT_ONCE)):
-        read = [_read(row, names) for row in batch]
+        read = [_read(model, row, names) for row in batch]
         usable = [cells for cells, reason in read if not reason]
-        if not number and not usable:
-            raise UserError(
-                f"none of the first {len(batch)} rows can be answered ({read[0][1]}); the model reads the columns "
-                f"{', '.join(asked)}. Name the file's own with --column {asked[0]}=COLUMN"
-            )
         said = iter(model.answers(pa.Table.from_pylist(usable)).to_pylist()) if usable else iter(())
         answers = [
             {"row": number + place, **cells, **({} if reason else next(said)), "reason": reason or None}
@@ -71,15 +48,6 @@ def answered(
         ]
         number += len(batch)
         yield pa.Table.from_pylist(answers, schema=schema)
-
-
-def schema_of(model: "FineTunedModel") -> pa.Schema:
-    """The columns of `answered`."""
-    asked = model.description.shape.columns
-    inputs = [pa.field(name, pa.list_(pa.string()) if name in LISTS else pa.string()) for name in asked]
-    example = {name: ["a"] if name in LISTS else "a" for name in asked}
-    said = model.answers(pa.Table.from_pylist([example], schema=pa.schema(inputs))).schema
-    return pa.schema([pa.field("row", pa.int64()), *inputs, *said, pa.field("reason", pa.string())])
 
 
 def write_answers(tables: Iterable[pa.Table], output: Path) -> dict[str, Any]:
@@ -100,26 +68,47 @@ def write_answers(tables: Iterable[pa.Table], output: Path) -> dict[str, Any]:
     return {"output": str(output), "rows": rows, "not_answered": reasons}
 
 
-def _read(row: Row | Rejected, names: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+def _names(
+    model: "FineTunedModel", source: FileRows, ahead: list[Row | Rejected], columns: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """The file's name of each column that the model reads."""
+    asked = model.description.shape.columns
+    if source.as_shape:
+        return {ours: ours for ours in asked}
+    sample = [row.cells for row in ahead if isinstance(row, Row)]
+    there = source.names or list(dict.fromkeys(name for cells in sample for name in cells))
+    names = {ours: columns.get(ours, ours) for ours in asked}
+    if asked == ("text",) and "text" not in columns and "text" not in there and there:
+        names["text"] = choose_text_column(sample, there, where, "--column text=COLUMN")
+    if missing := [ours for ours in asked if names[ours] not in there and there]:
+        raise UserError(
+            f"{where}: there is no column {names[missing[0]]!r} for the {missing[0]}; name the file's own with "
+            f"--column {missing[0]}=COLUMN. It has: {describe(sample, there)}"
+        )
+    return names
+
+
+def _schema(model: "FineTunedModel") -> pa.Schema:
+    shape = model.description.shape
+    inputs = [pa.field(name, type_of(name, shape)) for name in shape.columns]
+    example = {field.name: ["a"] if pa.types.is_list(field.type) else "a" for field in inputs}
+    said = model.answers(pa.Table.from_pylist([example], schema=pa.schema(inputs))).schema
+    return pa.schema([pa.field("row", pa.int64()), *inputs, *said, pa.field("reason", pa.string())])
+
+
+def _read(model: "FineTunedModel", row: Row | Rejected, names: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """The model's columns of a row, and why it cannot be answered, or nothing."""
     if isinstance(row, Rejected):
         return dict.fromkeys(names), f"{row.reason}: {row.detail}"
-    cells = {ours: row.cells.get(theirs) for ours, theirs in names.items()}
-    for ours, value in cells.items():
-        if value is None or value in ("", []):
-            return _shown(cells), f"{names[ours]} is missing or empty"
-        if not _fits(ours, value):
-            wanted = "a list of strings" if ours in LISTS else "a string"
-            return _shown(cells), f"{names[ours]} is a {type(value).__name__}, expected {wanted}"
-    return cells, ""
-
-
-def _fits(name: str, value: Any) -> bool:
-    if name in LISTS:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return isinstance(value, str)
-
-
-def _shown(cells: dict[str, Any]) -> dict[str, Any]:
-    """What of a row's cells has the type of its column."""
-    return {name: value if _fits(name, value) else None for name, value in cells.items()}
+    cells: dict[str, Any] = dict.fromkeys(names)
+    reasons = []
+    for ours, theirs in names.items():
+        try:
+            cells[ours] = reader_of(ours, model.description.shape)(row.cells.get(theirs))
+            if not cells[ours]:
+                reasons.append(f"{theirs}: empty")
+        except UnusableError as error:
+            reasons.append(f"{theirs}: {error}")
+        except WrongError as error:
+            reasons.append(f"{theirs}: expected {error}")
+    return cells, "; ".join(reasons)
