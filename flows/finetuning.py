@@ -10,6 +10,7 @@ from flows.forms import flattened
 from sslcore.artifacts import Ref
 from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.labelled_set import LabelledFiles
+from sslcore.finetuning.recipe import Rate
 from sslcore.finetuning.shapes.classification import Classification
 from sslcore.finetuning.shapes.registry import AnyShape, shape_kinds
 from sslcore.objectives.masked_lm import MaskedLM
@@ -30,7 +31,7 @@ def finetuning(
     encoder: str = "",
     shape: AnyShape = Classification(),
     finetuning: FineTuning = FineTuning(),
-    rates: tuple[float, ...] = (),
+    rates: tuple[Rate, ...] = (),
     columns: dict[str, str] | None = None,
     unlabelled: str = "",
     pretext: Objective = MaskedLM(epochs=1),

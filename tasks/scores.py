@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from pydantic import BaseModel
 
 from sslcore.artifacts import Ref
+from sslcore.errors import UserError
 from sslcore.evaluation.statistics import seed_noise
 from tasks import runtime
 
@@ -24,6 +25,7 @@ class FineTuned(BaseModel):
 
     shape: str
     models: list[str]  # keys, a seed each
+    learning_rates: list[float | None]  # the encoder's, of each; None: what its kind has
     best: str  # the one that the validation rows find best
     validation: dict[str, Seeds]
     test: dict[str, Seeds]
@@ -63,6 +65,7 @@ def fine_tuned(models: list[Ref], scores: list[Ref]) -> FineTuned:
     result = FineTuned(
         shape=trained[0]["shape"],
         models=[model.key for model in models],
+        learning_rates=[store.manifest(model).spec["learning_rate"] for model in models],
         best=best_validated(models).key,
         validation=validation,
         test=over_seeds([{k: v for k, v in said.items() if k not in ("split", "rows")} for said in scored]),
@@ -78,9 +81,17 @@ def fine_tuned(models: list[Ref], scores: list[Ref]) -> FineTuned:
 
 
 def best_validated(models: list[Ref]) -> Ref:
-    """The model that the validation rows find best, the first of equals."""
-    store = runtime.current().store
-    return max(models, key=lambda model: store.manifest(model).summary["chosen"])
+    """The model that the validation rows find best, the first of equals.
+
+    Raises UserError when there are no validation rows to tell several apart.
+    """
+    chosen = {model: runtime.current().store.manifest(model).summary["chosen"] for model in models}
+    if len(models) > 1 and not all(chosen.values()):
+        raise UserError(
+            f"{len(models)} models cannot be told apart without validation rows: add some, or train one, with one seed "
+            "and one learning rate"
+        )
+    return max(models, key=lambda model: chosen[model])
 
 
 def over_seeds(by_seed: list[dict[str, float]]) -> dict[str, Seeds]:

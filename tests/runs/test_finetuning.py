@@ -32,6 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_seeds_scores_registration_and_prediction(tmp_path: Path, store: Path, checkpoint: Path) -> None:
     command = ["finetune", str(ships(tmp_path / "ships")), "--encoder", str(checkpoint), "--seeds", "2", *QUICK]
+    command += ["--set", "rates=[0.000001, 0.001]"]
     command += ["--column", "text=sentence", "--column", "label=what", "--freeze", "embeddings", "--name", "ships"]
     said = answer(*command, store=store)
     assert (said["shape"], said["test_rows"], len(said["models"])) == ("class", 16, 2)
@@ -40,6 +41,7 @@ def test_seeds_scores_registration_and_prediction(tmp_path: Path, store: Path, c
     assert test["mean"] == pytest.approx(sum(test["by_seed"]) / 2)
     assert test["interval"] is not None
     assert said["best"] in said["models"]
+    assert set(said["learning_rates"]) <= {1e-6, 1e-3}
     assert 0 < said["trainable_parameters"] < said["total_parameters"]
     rows = answer("predict", "models:/ships@champion", store=store, input=SENTENCES[0] + "\n")["predictions"]
     assert rows[0]["label"] in ("ship", "other")

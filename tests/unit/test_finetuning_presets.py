@@ -1,18 +1,15 @@
-"""Published recipes by name, lengths chosen from the rows, and the learning rate that validation prefers."""
+"""Published recipes by name, and lengths chosen from the rows."""
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from sslcore.errors import UserError
 from sslcore.finetuning import FineTuning, fine_tune, presets, write_finetuned_model
-from sslcore.finetuning.grid import tuned
 from sslcore.finetuning.model import FineTunedModel
 from sslcore.finetuning.presets import PRESETS, preset
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
@@ -131,37 +128,3 @@ def test_without_a_number_served_texts_end_where_the_longest_row_did(task: Task)
     config = QUICK.model_copy(update={"maximum_tokens": None})
     model = fine_tune(CLASS, encoder, train, validation, config, labels=TOPICS, seed=0)
     assert model.description.config.maximum_tokens == 16
-
-
-def test_the_rate_that_validation_prefers_is_kept(task: Task, tmp_path: Path) -> None:
-    encoder, train, validation = task
-    said: list[float] = []
-    rates = (1e-6, 3e-2, 1e-5)
-    slow_head = QUICK.model_copy(update={"head_learning_rate": 1e-3})
-    found = tuned(
-        CLASS, encoder, train, validation, slow_head, rates, labels=TOPICS, seed=0,
-        progress=lambda share, _: said.append(share), checkpoints=tmp_path,
-    )  # fmt: skip
-    assert [tried.learning_rate for tried in found.tried] == list(rates)
-    scores = [tried.validation["macro_f1"] for tried in found.tried]
-    assert scores[1] == max(scores) > scores[0]
-    assert found.model.description.config.learning_rate == 3e-2
-    assert found.model.training.validation == found.tried[1].validation
-    alone = fine_tune(
-        CLASS, encoder, train, validation, slow_head.model_copy(update={"learning_rate": 3e-2}), labels=TOPICS, seed=0
-    )
-    expected = alone.network.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.model.network.state_dict().items())
-    assert said == sorted(said)
-    assert said[-1] == pytest.approx(1)
-
-
-def test_rates_cannot_be_told_apart_without_validation_rows(task: Task) -> None:
-    encoder, train, validation = task
-    arguments: dict[str, Any] = {"labels": TOPICS, "seed": 0}
-    nothing = validation.take(np.arange(0))
-    with pytest.raises(UserError, match="2 learning rates cannot be told apart without validation rows"):
-        tuned(CLASS, encoder, train, nothing, QUICK, (1e-3, 1e-2), **arguments)
-    with pytest.raises(UserError, match="no learning rate to try"):
-        tuned(CLASS, encoder, train, validation, QUICK, (), **arguments)
-    assert len(tuned(CLASS, encoder, train, nothing, QUICK, (1e-2,), **arguments).tried) == 1
