@@ -53,7 +53,7 @@ def finetune(
         "outliers": outliers,
     }
     with here(store):
-        check_rows(rows, encoder)
+        check_rows(rows, encoder, given["columns"], recipe.shape)
         from flows import running
         from flows.finetuning import finetuning
         from flows.server import prefect_server
@@ -84,7 +84,7 @@ def freeze_study(
     recipe = parsed(Recipe, {"shape": {"kind": shape}}, tuple(settings), "freeze-study")
     given = {"rows": rows, "encoder": encoder, "columns": columns_of(columns), "minimum_effect": minimum_effect}
     with here(store):
-        check_rows(rows, encoder)
+        check_rows(rows, encoder, given["columns"], recipe.shape)
         from flows import running
         from flows.freeze_study import freeze_study as study
         from flows.server import prefect_server
@@ -107,14 +107,14 @@ def columns_of(given: list[str]) -> dict[str, str]:
     return {ours: theirs for ours, _, theirs in pairs}
 
 
-def check_rows(rows: str, encoder: str) -> None:
-    """Raise UserError for what is wrong with a path or a key, before a server is started for it."""
-    from sslcore.finetuning.labelled_set import LabelledFiles, files_of
+def check_rows(rows: str, encoder: str, columns: dict[str, str], shape: Any) -> None:
+    """Raise UserError for what is wrong with rows or a key, before a server is started for it."""
+    from sslcore.finetuning.labelled_set import LabelledFiles, read_labelled
     from sslcore.huggingface import folder_of, is_checkpoint
     from tasks import runtime
 
-    if runtime.named(rows) is None:
-        files_of(LabelledFiles(path=rows))
+    if encoder and runtime.named(rows) is None:  # without one they become a corpus, which has columns of its own
+        read_labelled(LabelledFiles(path=rows, columns=columns), shape)
     if encoder and is_checkpoint(encoder):
         folder_of(encoder)
     elif encoder and not encoder.startswith("models:/"):

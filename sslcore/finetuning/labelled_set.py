@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslcore.corpus.splits import SPLITS, Split, Splits
 from sslcore.errors import UserError
+from sslcore.finetuning.cells import several_of
 
 if TYPE_CHECKING:
     from sslcore.finetuning.shapes.registry import AnyShape
@@ -135,10 +136,15 @@ def ids_of(table: pa.Table, shape: "AnyShape") -> np.ndarray:
 
 
 def check_known(tables: Mapping[Split, pa.Table], shape: "AnyShape") -> None:
-    """Raise UserError when a label of another split is none of the training rows'."""
+    """Raise UserError when the training rows have one label, or another split has one that they have not."""
     known = set(shape.labels_of(tables["train"]))
     if not known:
         return
+    if len(known) == 1 and not several_of(shape):
+        raise UserError(
+            f"all {len(tables['train']):,} training rows have the one label {known.pop()!r}; a model needs two or more: "
+            f"check that --column {shape.target}=COLUMN names the right column"
+        )
     for split, table in tables.items():
         if split == "train" or not len(table):
             continue

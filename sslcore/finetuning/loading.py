@@ -113,8 +113,8 @@ def _require(path: Path, found: Sequence[Row], names: Sequence[str], asked: Mapp
         name, column = missing[0]
         there = describe([row.cells for row in found[:SAMPLE_ROWS]], names)
         raise UserError(
-            f"{path}: there is no column {column!r} for the {name}; say by columns which it is, as {{{name!r}: …}}. "
-            f"The file has: {there}"
+            f"{path}: there is no column {column!r} for the {name}; name the file's own with "
+            f"--column {name}=COLUMN (columns, in Python). The file has: {there}"
         )
 
 
