@@ -142,8 +142,8 @@ def check_known(tables: Mapping[Split, pa.Table], shape: "AnyShape") -> None:
         return
     if len(known) == 1 and not several_of(shape):
         raise UserError(
-            f"all {len(tables['train']):,} training rows have the one label {known.pop()!r}; a model needs two or more: "
-            f"check that --column {shape.target}=COLUMN names the right column"
+            f"all {len(tables['train']):,} training rows have the one label {known.pop()!r}; a model needs two or "
+            f"more: check that --column {shape.target}=COLUMN names the right column"
         )
     for split, table in tables.items():
         if split == "train" or not len(table):

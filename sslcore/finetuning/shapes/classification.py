@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 UNKNOWN = -1  # the class of a text whose label is not known
 
 NO_LABELS = (
-    "no labelled rows to train on. Name the column that holds the classes (--label COLUMN; of finetune --column label=COLUMN), or leave fine-tuning out: "
-    "pretraining and its word benchmarks need no labels."
+    "no labelled rows to train on. Name the column that holds the classes (--label COLUMN; in finetune --column "
+    "label=COLUMN), or leave fine-tuning out: pretraining and its word benchmarks need no labels."
 )
 
 
