@@ -45,15 +45,16 @@ def finetune(
     if freeze:
         tree["finetuning"]["freezing"] = freeze
     recipe = parsed(Recipe, tree, tuple(settings), "finetune")
+    theirs = columns_of(columns)
     given = {
         "rows": rows,
         "encoder": encoder,
-        "columns": columns_of(columns),
+        "columns": theirs,
         "unlabelled": unlabelled,
         "outliers": outliers,
     }
     with here(store):
-        check_rows(rows, encoder, given["columns"], recipe.shape)
+        check_rows(rows, encoder, theirs, recipe.shape)
         from flows import running
         from flows.finetuning import finetuning
         from flows.server import prefect_server
@@ -82,9 +83,10 @@ def freeze_study(
     from sslcore.finetuning.recipe import Recipe
 
     recipe = parsed(Recipe, {"shape": {"kind": shape}}, tuple(settings), "freeze-study")
-    given = {"rows": rows, "encoder": encoder, "columns": columns_of(columns), "minimum_effect": minimum_effect}
+    theirs = columns_of(columns)
+    given = {"rows": rows, "encoder": encoder, "columns": theirs, "minimum_effect": minimum_effect}
     with here(store):
-        check_rows(rows, encoder, given["columns"], recipe.shape)
+        check_rows(rows, encoder, theirs, recipe.shape)
         from flows import running
         from flows.freeze_study import freeze_study as study
         from flows.server import prefect_server

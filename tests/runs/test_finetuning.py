@@ -89,11 +89,16 @@ def test_every_shape_is_trained_and_scored(shape: str, tmp_path: Path, store: Pa
         (["rows", "--shape", "pairs"], "shape"),
         (["rows", "--column", "label"], "OURS=THEIRS"),
         (["rows", "--freeze", "everything"], "freezing"),
+        (["one.csv", "--encoder", "."], "the one label 'b'"),
+        (["one.csv", "--encoder", ".", "--column", "label=stars"], "no column 'stars'"),
+        (["empty.csv", "--encoder", "."], "the file is empty"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_any_server(arguments: list[str], named: str, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "other.csv").write_text("text,label\na,b\n")
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"a text {n},b\n" for n in range(40)))
+    (tmp_path / "empty.csv").write_text("")
     done = sslcore("finetune", *arguments, store=tmp_path / "store")
     assert done.returncode == 2, done.stderr
     assert named in done.stderr
