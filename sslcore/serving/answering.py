@@ -103,8 +103,11 @@ def _read(model: "FineTunedModel", row: Row | Rejected, names: Mapping[str, str]
     cells: dict[str, Any] = dict.fromkeys(names)
     reasons = []
     for ours, theirs in names.items():
+        cell = row.cells.get(theirs)
+        if isinstance(cell, str) and pa.types.is_string(type_of(ours, model.description.shape)):
+            cells[ours] = cell.encode(errors="replace").decode()  # what cannot be answered stands as it was
         try:
-            cells[ours] = reader_of(ours, model.description.shape)(row.cells.get(theirs))
+            cells[ours] = reader_of(ours, model.description.shape)(cell)
             if not cells[ours]:
                 reasons.append(f"{theirs}: empty")
         except UnusableError as error:

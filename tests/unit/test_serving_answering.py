@@ -44,6 +44,7 @@ def test_rows_come_in_order_and_those_that_cannot_be_answered_say_why(
     kept = [row for row in said if not row["reason"]]
     assert [row["label"] for row in kept] == model.predict([row["text"] for row in kept])
     assert all(row["label"] is None for row in said if row["reason"])
+    assert [row["text"] for row in said if row["reason"]] == ["", None, None]  # what was there, where it was text
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
