@@ -30,30 +30,32 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 the user's mistake."""
-    heard = _hear_ctrl_c()
+    """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 the user's mistake, 128 + a signal's."""
+    heard = _hear_signals()
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except Exception as error:  # of Ctrl-C too: a library may have made its own error of it
+    except Exception as error:  # of a signal too: a library may have made its own error of it
         code = INTERRUPTED if heard else _explained(error)
     if code == INTERRUPTED:
+        code = 128 + heard[0] if heard else INTERRUPTED
         print("stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
     gc.freeze()  # else leaving is two seconds of collecting all that was imported
     sys.exit(code)
 
 
-def _hear_ctrl_c() -> list[int]:
-    """Ctrl-C interrupts as ever, and the list that is given says whether it did."""
+def _hear_signals() -> list[int]:
+    """Ctrl-C interrupts as ever, SIGTERM does the same, and the list that is given says which came."""
     heard: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         heard.append(number)
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell said to ignore it
-        signal.signal(signal.SIGINT, interrupt)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) == usual:  # not where a shell said to ignore it
+            signal.signal(number, interrupt)
     return heard
 
 

@@ -89,27 +89,30 @@ def tolerant(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interrupted_afterwards() -> Iterator[None]:
-    """Let Ctrl-C wait until MLflow has answered: a transaction cut in two keeps its database locked for minutes.
+    """Let Ctrl-C and SIGTERM wait until MLflow has answered: a transaction cut in two keeps its database locked.
 
-    A second Ctrl-C is heard at once.
+    A second one of a kind is heard at once.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield  # only the main thread is interrupted, and not where a shell said to ignore it
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
         return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     came: list[tuple[int, FrameType | None]] = []
 
     def wait(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[signal.Signals(number)])
         came.append((number, frame))
 
-    signal.signal(signal.SIGINT, wait)
+    heard = {number: handler for number, handler in before.items() if callable(handler)}  # none where it is ignored
+    for number in heard:
+        signal.signal(number, wait)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            before(*came[0])
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+        for arrived, frame in came:
+            heard[signal.Signals(arrived)](arrived, frame)
 
 
 def experiment(name: str) -> str:

@@ -95,7 +95,7 @@ def reported(steps: Steps, progress: Progress, what: str, begin: Begin = START) 
             left = seconds * (1 - metrics["done"]) / (metrics["done"] - begin.done)
             progress(
                 metrics["done"],
-                f"{what}: {speed / 1e3:,.0f}k tokens/s, loss {metrics['loss']:.3f}, "
+                f"{what}: {speed:,.0f} tokens/s, loss {metrics['loss']:.3f}, "
                 f"learning rate {metrics['learning_rate']:.2g}, {left:.0f} s left",
             )
         yield step, metrics

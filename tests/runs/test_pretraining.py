@@ -91,11 +91,15 @@ def states_in_mlflow(store: Path) -> set[str]:
     return {run.info.status for run in client.search_runs([e.experiment_id for e in client.search_experiments()])}
 
 
-def test_ctrl_c_ends_soon_and_in_order(store: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_soon_and_in_order(store: Path, number: signal.Signals) -> None:
     process = in_the_middle_of_pretraining(store)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-    _, said = process.communicate(timeout=40)
-    assert process.returncode == 130
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: to the whole group
+    else:
+        process.send_signal(number)  # as a service manager does, to the process that it started
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 128 + number
     assert "the same command goes on" in said
     assert "Traceback" not in said
     assert "Error" not in said
