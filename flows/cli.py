@@ -308,7 +308,7 @@ def export(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """Write a transformer encoder as a folder that other libraries load."""
+    """Write a transformer as a folder that other libraries load: its encoder; in onnx all of a fine-tuned model."""
     with here(store):
         from flows import using
 

@@ -13,6 +13,7 @@ Rows = Annotated[str, typer.Argument(help="Labelled rows: a file, a folder of sp
 Shape = Annotated[str, typer.Option(help="class, tags, pair or span.")]
 From = Annotated[str, typer.Option(help="A key, models:/name@alias, or a Hugging Face folder or hub name.")]
 Column = Annotated[list[str], typer.Option("--column", help="OURS=THEIRS: label=topic. Repeatable.")]
+Slice = Annotated[list[str], typer.Option("--slice", help="Column of the files to slice scores by. Repeatable.")]
 NO_COLUMNS: list[str] = []
 
 
@@ -27,6 +28,7 @@ def finetune(
     unlabelled: Annotated[str, typer.Option(help="Text to go on with first: a path, or a corpus's key.")] = "",
     outliers: Annotated[str, typer.Option(help="Text of none of the classes, for shape.energy_margins.")] = "",
     columns: Column = NO_COLUMNS,
+    slices: Slice = NO_COLUMNS,
     name: Annotated[str, typer.Option(help="Register the best model under this name.")] = "",
     seed: int = 0,
     settings: Set = NO_SETTINGS,
@@ -50,11 +52,12 @@ def finetune(
         "rows": rows,
         "encoder": encoder,
         "columns": theirs,
+        "slices": tuple(slices),
         "unlabelled": unlabelled,
         "outliers": outliers,
     }
     with here(store):
-        check_rows(rows, encoder, theirs, recipe.shape)
+        check_rows(rows, encoder, theirs, recipe.shape, tuple(slices))
         from flows import running
         from flows.finetuning import finetuning
         from flows.server import prefect_server
@@ -109,14 +112,16 @@ def columns_of(given: list[str]) -> dict[str, str]:
     return {ours: theirs for ours, _, theirs in pairs}
 
 
-def check_rows(rows: str, encoder: str, columns: dict[str, str], shape: Any) -> None:
+def check_rows(rows: str, encoder: str, columns: dict[str, str], shape: Any, slices: tuple[str, ...] = ()) -> None:
     """Raise UserError for what is wrong with rows or a key, before a server is started for it."""
-    from sslcore.finetuning.labelled_set import LabelledFiles, read_labelled
+    from sslcore.finetuning.labelled_set import LabelledFiles, check_sliceable, read_labelled
     from sslcore.huggingface import folder_of, is_checkpoint
     from tasks import runtime
 
-    if encoder and runtime.named(rows) is None:  # without one they become a corpus, which has columns of its own
-        read_labelled(LabelledFiles(path=rows, columns=columns), shape)
+    read = bool(encoder) and runtime.named(rows) is None
+    check_sliceable(rows, slices, read=read)
+    if read:  # without an encoder they become a corpus, which has columns of its own
+        read_labelled(LabelledFiles(path=rows, columns=columns, slices=slices), shape)
     if encoder and is_checkpoint(encoder):
         folder_of(encoder)
     elif encoder and not encoder.startswith("models:/"):

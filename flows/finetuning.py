@@ -9,7 +9,7 @@ from pydantic import Field
 from flows.forms import flattened
 from sslcore.artifacts import Ref
 from sslcore.finetuning.config import FineTuning
-from sslcore.finetuning.labelled_set import LabelledFiles
+from sslcore.finetuning.labelled_set import LabelledFiles, check_sliceable
 from sslcore.finetuning.recipe import Rate
 from sslcore.finetuning.shapes.classification import Classification
 from sslcore.finetuning.shapes.registry import AnyShape, shape_kinds
@@ -33,6 +33,7 @@ def finetuning(
     finetuning: FineTuning = FineTuning(),
     rates: tuple[Rate, ...] = (),
     columns: dict[str, str] | None = None,
+    slices: tuple[str, ...] = (),
     unlabelled: str = "",
     pretext: Objective = MaskedLM(epochs=1),
     outliers: str = "",
@@ -52,6 +53,7 @@ def finetuning(
         rates: Peak learning rates of the encoder to choose among by the validation rows, a model each; empty: the one
             of finetuning.
         columns: The file's name of a column, by the one of the shape; empty where they are the same.
+        slices: Columns of the files to slice the test scores by, beside length and language; empty: none.
         unlabelled: A path of text of the same kind, or the key of a corpus: the encoder goes on with it before it is
             fine-tuned. Empty: it does not.
         pretext: The pretext task of that.
@@ -64,7 +66,10 @@ def finetuning(
     """
     given = {"rows": rows, "encoder": encoder, "shape": shape.kind, "seeds": seeds, "seed": seed}
     open_flow_run(DEFAULT_EXPERIMENT, {**given, **finetuning.model_dump(mode="json")})
+    check_sliceable(rows, slices, read=bool(encoder) and runtime.named(rows) is None)
     labelled, start = rows_and_encoder(rows, encoder, shape, columns or {}, seed)
+    with_slices = LabelledFiles(path=rows, columns=columns or {}, slices=slices)
+    scored = read_labelled_rows(with_slices, shape) if slices else labelled  # other slices do not make other models
     if unlabelled:
         text = inputs.encoded(pretext.tokenization, inputs.corpus(unlabelled), start)
         start = pretrain(pretext, text, seed, start)
@@ -74,7 +79,7 @@ def finetuning(
         best_validated([fine_tune(recipe, labelled, start, seed + number, shape, elsewhere) for recipe in recipes])
         for number in range(seeds)
     ]
-    result = fine_tuned(models, [score(model, labelled) for model in models])
+    result = fine_tuned(models, [score(model, scored) for model in models])
     if name:
         register_model(result, name)
     return result

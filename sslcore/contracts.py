@@ -117,13 +117,18 @@ TABLES: Mapping[str, Mapping[str, tuple[pa.Schema, ...]]] = {
     "evaluation_report": {"predictions.parquet": (PREDICTIONS,)},
 }
 """kind of artefact → file pattern → the schemas allowed there."""
+BESIDE: Mapping[str, tuple[pa.DataType, ...]] = {"labelled_set": (pa.string(), pa.int64(), pa.float64())}
+"""kind of artefact → types of columns that its tables may have beside those: the user's own, to slice scores by."""
 
 
-def check(found: pa.Schema, *allowed: pa.Schema, where: str) -> None:
-    """Raise ContractError, naming the first column that differs, unless `found` has the columns of one of `allowed`."""
-    if any(_difference(found, schema) is None for schema in allowed):
+def check(found: pa.Schema, *allowed: pa.Schema, where: str, beside: tuple[pa.DataType, ...] = ()) -> None:
+    """Raise ContractError, naming the first column that differs, unless `found` has the columns of one of `allowed`.
+
+    It may have others of a type that is in `beside`.
+    """
+    if any(_difference(found, schema, beside) is None for schema in allowed):
         return
-    raise ContractError(f"{where}: {_difference(found, allowed[-1])}")
+    raise ContractError(f"{where}: {_difference(found, allowed[-1], beside)}")
 
 
 def check_folder(kind: str, folder: Path) -> None:
@@ -134,13 +139,13 @@ def check_folder(kind: str, folder: Path) -> None:
         allowed = next((schemas for pattern, schemas in patterns.items() if fnmatch(name, pattern)), None)
         if allowed is None:
             raise ContractError(f"{kind}/{name}: no contract names this table; add it to sslcore/contracts.py")
-        check(pq.read_schema(path), *allowed, where=f"{kind}/{name}")
+        check(pq.read_schema(path), *allowed, where=f"{kind}/{name}", beside=BESIDE.get(kind, ()))
 
 
-def _difference(found: pa.Schema, expected: pa.Schema) -> str | None:
+def _difference(found: pa.Schema, expected: pa.Schema, beside: tuple[pa.DataType, ...]) -> str | None:
     if missing := [name for name in expected.names if name not in found.names]:
         return f"column {missing[0]!r} is missing; found {found.names}, expected {expected.names}"
-    if extra := [name for name in found.names if name not in expected.names]:
+    if extra := [field.name for field in found if field.name not in expected.names and field.type not in beside]:
         return f"column {extra[0]!r} is not part of the contract; expected {expected.names}"
     for field in expected:
         if found.field(field.name).type != field.type:

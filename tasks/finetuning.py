@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sslcore.finetuning.rows import Rows
 
 VERSION = 2
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 STUDY_VERSION = 1
 
 

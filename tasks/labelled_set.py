@@ -11,7 +11,7 @@ from sslcore.finetuning.labelled_set import LabelledFiles, files_of, write_label
 from sslcore.finetuning.shapes.registry import AnyShape
 from tasks import runtime
 
-VERSION = 1
+VERSION = 2
 
 
 @task(name="read labelled rows", cache_policy=NO_CACHE)

@@ -11,6 +11,9 @@ from sslcore.errors import UserError
 from sslcore.evaluation.statistics import seed_noise
 from tasks import runtime
 
+SHOWN_SLICES = 5
+NO_METRICS = ("split", "rows", "worse_slices", "not_sliced_by")  # what else write_scores says
+
 
 class Seeds(BaseModel):
     """A metric over the seeds."""
@@ -18,6 +21,25 @@ class Seeds(BaseModel):
     mean: float
     interval: float | None  # half of the 95 % t interval of the mean; None with one seed
     by_seed: list[float]
+
+
+class WorseSlice(BaseModel):
+    """Test rows on which the models are less often right than on all others, by more than chance in most seeds."""
+
+    column: str
+    value: str
+    rows: int
+    accuracy: float  # means over the seeds in which it is worse
+    difference: float  # from the accuracy on all other rows
+    seeds: int  # in which it is worse
+
+    def line(self, of: int) -> str:
+        """For the screen, `of` so many seeds."""
+        how_often = f", in {self.seeds} of {of} seeds" if of > 1 else ""
+        return (
+            f"  worse where {self.column} is {' '.join(self.value.split())[:60]} ({self.rows:,} rows): accuracy "
+            f"{self.accuracy:.3f}, {self.accuracy - self.difference:.3f} elsewhere{how_often}"
+        )
 
 
 class FineTuned(BaseModel):
@@ -30,6 +52,8 @@ class FineTuned(BaseModel):
     validation: dict[str, Seeds]
     test: dict[str, Seeds]
     test_rows: int
+    worse_slices: list[WorseSlice]  # by difference, the worst first
+    not_sliced_by: list[str]  # columns that were asked for, of models whose scores are not sliced
     trainable_parameters: int
     total_parameters: int
     seconds: list[float]
@@ -53,6 +77,12 @@ class FineTuned(BaseModel):
         for row in self.rows():
             spread = "" if row["± 95 %"] is None else f" ± {row['± 95 %']:.4f}"
             said.append(f"  {row['split']:<10}  {row['metric']:<20} {row['mean']:.4f}{spread}")
+        said += [part.line(len(self.models)) for part in self.worse_slices[:SHOWN_SLICES]]
+        if more := len(self.worse_slices) - SHOWN_SLICES:
+            said += [f"  … {more} more in details.json of the scores"] if more > 0 else []
+        if self.not_sliced_by:
+            columns = ", ".join(self.not_sliced_by)
+            said.append(f"  only scores of one class a row are sliced; predictions.jsonl has {columns} with each row")
         return [*said, f"best by validation: {self.best}"]
 
 
@@ -68,8 +98,10 @@ def fine_tuned(models: list[Ref], scores: list[Ref]) -> FineTuned:
         learning_rates=[store.manifest(model).spec["learning_rate"] for model in models],
         best=best_validated(models).key,
         validation=validation,
-        test=over_seeds([{k: v for k, v in said.items() if k not in ("split", "rows")} for said in scored]),
+        test=over_seeds([{k: v for k, v in said.items() if k not in NO_METRICS} for said in scored]),
         test_rows=scored[0]["rows"],
+        worse_slices=worse_in_most([summary["worse_slices"] for summary in scored]),
+        not_sliced_by=scored[0]["not_sliced_by"],
         trainable_parameters=trained[0]["trainable_parameters"],
         total_parameters=trained[0]["total_parameters"],
         seconds=[summary["seconds"] for summary in trained],
@@ -92,6 +124,26 @@ def best_validated(models: list[Ref]) -> Ref:
             "and one learning rate"
         )
     return max(models, key=lambda model: chosen[model])
+
+
+def worse_in_most(by_seed: list[list[dict[str, Any]]]) -> list[WorseSlice]:
+    """The slices that more than half of the seeds' models are worse on, given those of each."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for part in (part for worse in by_seed for part in worse):
+        found.setdefault((part["column"], part["value"]), []).append(part)
+    kept = [
+        WorseSlice(
+            column=column,
+            value=value,
+            rows=parts[0]["rows"],
+            accuracy=float(np.mean([part["accuracy"] for part in parts])),
+            difference=float(np.mean([part["difference"] for part in parts])),
+            seeds=len(parts),
+        )
+        for (column, value), parts in found.items()
+        if 2 * len(parts) > len(by_seed)
+    ]
+    return sorted(kept, key=lambda part: part.difference)
 
 
 def over_seeds(by_seed: list[dict[str, float]]) -> dict[str, Seeds]:

@@ -24,6 +24,7 @@ from sslcore.evaluation.errors import (
     most_confused,
 )
 from sslcore.evaluation.label_errors import likely_label_errors
+from sslcore.evaluation.sliced_by import columns_to_slice_by
 from sslcore.evaluation.slices import Slice, sliced
 from sslcore.finetuning.calibration import Calibration, calibration
 from sslcore.finetuning.shapes.classification import softmax
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from sslcore.finetuning.model import FineTunedModel
 
 DETAILS = "details.json"
-LENGTH = "length"  # characters of the texts of a row
 
 
 class Details(BaseModel):
@@ -55,19 +55,18 @@ def write_details(
     model: "FineTunedModel", rows: "pa.Table", logits_nC: np.ndarray, truth_n: np.ndarray, folder: Path, *, seed: int
 ) -> Details:
     """Look into rows with these logits and true classes, all of them known to the model; write the three files."""
-    import pyarrow as pa
-
-    texts = [" ⏎ ".join(row.values()) for row in rows.select(list(model.description.shape.columns)).to_pylist()]
+    shape = model.description.shape
+    texts = [" ⏎ ".join(row.values()) for row in rows.select(list(shape.columns)).to_pylist()]
     scaled_nC = logits_nC / np.float32(model.temperature)
     probabilities_nC, predicted_n = softmax(scaled_nC), logits_nC.argmax(axis=1)
     counts_CC = confusion_counts(truth_n, predicted_n, len(model.labels))
-    columns = pa.table({LENGTH: pa.array([len(text) for text in texts], pa.int64())})
+    columns = columns_to_slice_by(rows, texts, shape)
     details = Details(
         labels=model.labels,
         classes=class_report(truth_n, predicted_n, model.labels),
         confusion=tuple(map(tuple, counts_CC.tolist())),
         confused=most_confused(counts_CC, model.labels),
-        slices=sliced(truth_n, predicted_n, columns, by=(LENGTH,)),
+        slices=sliced(truth_n, predicted_n, columns, by=columns.column_names),
         calibration={
             name: calibration(logits, truth_n, seed=seed)
             for name, logits in (("before", logits_nC), ("after", scaled_nC))
@@ -87,13 +86,16 @@ def details_figures(folder: Path) -> Mapping[str, "Figure"]:
     """The plots of a folder of scores by file name; none for models of anything but one class a row."""
     if not (folder / DETAILS).exists():
         return {}
-    from sslcore.evaluation.error_figures import confusions_figure, reliability_figure
+    from sslcore.evaluation.error_figures import confusions_figure, reliability_figure, slices_figure
 
     details = Details.model_validate_json((folder / DETAILS).read_bytes())
-    return {
+    figures = {
         "reliability.png": reliability_figure(details.calibration),
         "confusion.png": confusions_figure(np.array(details.confusion), details.labels),
     }
+    if len(details.slices) >= 2:
+        figures["slices.png"] = slices_figure(details.slices, details.calibration["before"].accuracy)
+    return figures
 
 
 def said_of(details: Details) -> dict[str, Any]:

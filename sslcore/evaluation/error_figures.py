@@ -1,11 +1,12 @@
-"""Plots of calibration, novelty and errors, as matplotlib figures, in the style of figures.py."""
+"""Plots of calibration, novelty, errors and slices, as matplotlib figures, in the style of figures.py."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sslcore.evaluation.figures import BASELINE, COLOURS
+from sslcore.evaluation.slices import Slice
 from sslcore.finetuning.calibration import Calibration
 from sslcore.finetuning.separation import separation
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 DRAWN_BINS = 40
 NUMBERED = 20  # classes with more are drawn without a number in each field
+LONGEST_NAME = 32  # characters of a slice's
 
 
 def reliability_figure(measured: Mapping[str, Calibration]) -> "Figure":
@@ -100,6 +102,49 @@ def confusions_figure(counts_CC: np.ndarray, labels: Sequence[str], *, most: int
     axes.set_ylabel("true")
     axes.set_title(title or "% of each true class", loc="left", fontsize=10)
     return figure
+
+
+def slices_figure(slices: Sequence[Slice], accuracy: float) -> "Figure":
+    """A line for each slice under the name of its column: accuracy with 95 % interval, and how many rows.
+
+    The dashed line is the accuracy on all rows; slices worse than all other rows have another colour and mark.
+    """
+    columns = list(dict.fromkeys(part.column for part in slices))
+    figure, (axes,) = _new(7.4, 0.23 * (len(slices) + len(columns)) + 1.5)
+    beside: dict[str, Any] = {"fontsize": 8, "color": BASELINE, "transform": axes.get_yaxis_transform()}
+    names: list[str] = []
+    headings: list[int] = []
+    for column in columns:
+        headings.append(len(names))
+        names.append(_short(column))
+        for part in (part for part in slices if part.column == column):
+            y, colour = len(names), COLOURS[1 if part.worse else 0]
+            axes.hlines(y, part.low, part.high, color=colour, linewidth=2.2, alpha=0.45)
+            axes.plot(part.accuracy, y, "D" if part.worse else "o", color=colour, markersize=5, zorder=3)
+            axes.text(1.02, y, f"{part.rows:,}", va="center_baseline", **beside)
+            names.append(_short(part.value))
+    axes.text(1.02, -0.9, "rows", **beside)
+    axes.set_yticks(range(len(names)), names, fontsize=8.5)
+    for place, label in enumerate(axes.get_yticklabels()):
+        label.set_fontweight("bold" if place in headings else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.axvline(accuracy, color=BASELINE, linewidth=1.0, linestyle="--", zorder=1, label=f"all rows: {accuracy:.3f}")
+    axes.plot([], [], "o-", color=COLOURS[0], linewidth=2.2, markersize=5, label="a slice, 95 % interval")
+    axes.plot([], [], "D-", color=COLOURS[1], linewidth=2.2, markersize=5, label="worse than all other rows")
+    least, most = min(part.low for part in slices), max(part.high for part in slices)
+    axes.set_xlim(max(0.0, least - 0.02), min(1.0, most) + 0.01)
+    axes.set_xlabel("share predicted right", fontsize=9)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8.5)
+    return figure
+
+
+def _short(name: str) -> str:
+    """On one line, and with dollars that begin no formula."""
+    name = " ".join(name.split())
+    return (name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…").replace("$", r"\$")
 
 
 def _new(width: float, height: float, panels: int = 1) -> "tuple[Figure, list[Axes]]":

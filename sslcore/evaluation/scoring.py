@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sslcore.errors import UserError
 from sslcore.evaluation.details import said_of, write_details
+from sslcore.evaluation.sliced_by import columns_beside
 from sslcore.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def write_scores(
     """Score the rows of a split: scores.json with the metrics, predictions.jsonl with each row and what was said of it.
 
     Of a model that gives a row one class also what details.py writes.
-    Returns the metrics by name, and how many rows they are of. Raises UserError for a split without rows.
+    Returns the metrics by name, how many rows they are of, the slices that are worse than all other rows, and the
+    columns that scores should have been sliced by and are not. Raises UserError for a split without rows.
     """
     table = rows.table(split)
     if not len(table):
@@ -36,8 +38,10 @@ def write_scores(
         for number, row in enumerate(table.to_pylist()):
             answer = {name: values[number] for name, values in said.items()}
             file.write(json.dumps({**row, "said": answer}, ensure_ascii=False) + "\n")
+    told: dict[str, Any] = {"worse_slices": [], "not_sliced_by": columns_beside(table, shape)}
     if model.gives_one_class:
         details = write_details(model, table, outputs, examples.targets, folder, seed=model.description.seed)
         metrics |= said_of(details)
+        told = {"worse_slices": [part.model_dump() for part in details.slices if part.worse], "not_sliced_by": []}
     (folder / SCORES).write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    return {"split": split, "rows": len(table), **metrics}
+    return {"split": split, "rows": len(table), **told, **metrics}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTS = 4  # of a column of numbers, by quantiles
+FEW_NUMBERS = 10  # different ones, as stars or years: each is a slice
 MOST_VALUES = 20  # of a column of words; rarer ones are taken together
 LENGTH = "length"  # characters of the text
 OTHERS, NONE = "(others)", "(none)"
@@ -52,9 +53,9 @@ def sliced(
 ) -> tuple[Slice, ...]:
     """Slices of the rows by each column named, in the order of values. `columns` has a line for each row.
 
-    Without names: by length and language, where there is a column `text` or `language`. Numbers are cut at their
-    quartiles; of other values the 20 most frequent are slices, the rest is one. Raises UserError for a column that is
-    not there.
+    Without names: by length and language, where there is a column `text` or `language`. More than ten different
+    numbers are cut at their quartiles; of other values the 20 most frequent are slices, the rest is one. Raises
+    UserError for a column that is not there.
     """
     there = [name for name, needs in ((LENGTH, "text"), ("language", "language")) if needs in columns.column_names]
     hit_n = truth_n == predicted_n
@@ -108,19 +109,26 @@ def _numbered(values: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
     """int [n] and the name of each number: which slice each row is in. Every slice has a row."""
     known = [value for value in values if value is not None]
     numeric = bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
-    if numeric and len(set(known)) > PARTS:
+    if numeric and len(set(known)) > FEW_NUMBERS:
         numbers = np.array([np.nan if value is None else value for value in values], float)
-        edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, PARTS + 1), method="inverted_cdf"))
-        places = np.searchsorted(edges[1:-1], numbers, side="left")  # an edge belongs to the part below it
-        places[np.isnan(numbers)] = len(edges) - 1
-        parts = [numbers[places == place] for place in range(len(edges) - 1)]
-        names = [f"{part.min():g} to {part.max():g}" for part in parts]
+        between = np.unique(np.nanquantile(numbers, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
+        between = between[between < np.nanmax(numbers)]  # so that there is something above it
+        places = np.searchsorted(between, numbers, side="left")  # an edge belongs to the part below it
+        places[np.isnan(numbers)] = len(between) + 1
+        names = [_range(numbers[places == place]) for place in range(len(between) + 1)]
         return places, [*names, NONE] if np.isnan(numbers).any() else names
     said = [NONE if value is None else str(value) for value in values]
     counts: dict[str, int] = {}
     for value in said:
         counts[value] = counts.get(value, 0) + 1
-    kept = sorted(sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES])
+    kept = sorted(counts.keys() - {OTHERS}, key=lambda value: (-counts[value], value))[:MOST_VALUES]
+    kept.sort(key=lambda value: (value == NONE, float(value) if numeric and value != NONE else 0.0, value))
     names = [*kept, OTHERS] if len(counts) > len(kept) else kept
     place_of = {value: place for place, value in enumerate(kept)}
     return np.array([place_of.get(value, len(kept)) for value in said]), names
+
+
+def _range(part: np.ndarray) -> str:
+    """From the least to the greatest number."""
+    ends = [f"{int(end)}" if end.is_integer() and abs(end) < 2**53 else f"{end:g}" for end in (part.min(), part.max())]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -8,7 +8,7 @@ split too is left out: it would be asked for what it was told.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +47,9 @@ class LabelledFiles(BaseModel):
         default={}, description="The file's name of a column, by the one of the shape: label: category."
     )
     splits: Splits = Field(default=Splits(), description="What a single file is drawn into.")
+    slices: tuple[str, ...] = Field(
+        default=(), description="Columns of the file that are kept, to slice scores by what stands in them."
+    )
 
 
 class LabelledSet:
@@ -108,7 +111,9 @@ def read_labelled(source: LabelledFiles, shape: "AnyShape") -> Drawn:
     tables: dict[Split, pa.Table] = {}
     dropped: list[dict[str, Any]] = []
     for split, file in files.items():
-        tables[split], unusable = read_rows(file, shape, columns=source.columns, learnt=split == "train")
+        tables[split], unusable = read_rows(
+            file, shape, columns=source.columns, learnt=split == "train", slices=source.slices
+        )
         dropped += [{"split": split, **row} for row in unusable]
     drawn: tuple[Split, ...] = SPLITS if Path(source.path).is_file() else SPLITS[:2]
     ids = {split: ids_of(table, shape) for split, table in tables.items()}
@@ -156,6 +161,16 @@ def check_known(tables: Mapping[Split, pa.Table], shape: "AnyShape") -> None:
             )
 
 
+def check_sliceable(rows: str, slices: Sequence[str], *, read: bool) -> None:
+    """Raise UserError for columns to slice by where the rows are not `read` from labelled files."""
+    if slices and not read:
+        raise UserError(
+            f"the column {slices[0]!r} to slice by is kept when labelled files are read for an encoder that is given; "
+            f"{rows} is a key in the store, or becomes a corpus since no encoder is named. Give the files' path and an "
+            "encoder, or leave slices out"
+        )
+
+
 def write_labelled_set(source: LabelledFiles, shape: "AnyShape", folder: Path) -> dict[str, Any]:
     """Write train.parquet, validation.parquet and test.parquet, and dropped.jsonl with a reason for each row left out.
 
@@ -172,5 +187,6 @@ def write_labelled_set(source: LabelledFiles, shape: "AnyShape", folder: Path) -
         **{f"{split}_rows": len(drawn.tables.get(split, ())) for split in SPLITS},
         "labels": list(labels[:100]),
         "number_of_labels": len(labels),
+        "slices": list(source.slices),
         "left_out": LabelledSet(folder).left_out,
     }

@@ -1,4 +1,4 @@
-"""One file of labelled rows as a table with the columns of a shape.
+"""One file of labelled rows as a table with the columns of a shape, and those to slice scores by.
 
 Rows without a text or without a label teach nothing and are left out, with a reason. What says that a column is not
 what it was taken for (labels of two types, nearly as many classes as rows) is an error that names rows.
@@ -17,6 +17,7 @@ from sslcore.errors import UserError
 from sslcore.finetuning.cells import UnusableError, WrongError, reader_of, several_of, type_of
 from sslcore.finetuning.mistakes import numbered
 from sslcore.finetuning.row_files import file_rows
+from sslcore.finetuning.slice_columns import check_slices, slice_column
 
 if TYPE_CHECKING:
     from sslcore.finetuning.shapes.registry import AnyShape
@@ -38,8 +39,9 @@ def read_rows(
     *,
     columns: Mapping[str, str] | None = None,
     learnt: bool = True,
+    slices: Sequence[str] = (),
 ) -> Read:
-    """The rows of a file, in their order, with the columns of the shape and of its target.
+    """The rows of a file, in their order, with the columns of the shape and of its target, and after them `slices`.
 
     Rows that are not `learnt` are only asked: there may be nearly as many classes as rows.
     `columns` says what a column of the shape is called in the file; of CoNLL's, which have no names, what number it is.
@@ -53,17 +55,26 @@ def read_rows(
             f"{strange[0]!r} is no column of shape {shape.kind!r}; it has {', '.join(map(repr, wanted))}: give the "
             "file's name of one of these"
         )
+    slices = tuple(dict.fromkeys(slices))
+    check_slices(path, slices, wanted)
     rows, names, as_shape = file_rows(path, shape, columns)
+    if as_shape and slices:
+        raise UserError(
+            f"{path}: a file as CoNLL's or SQuAD's has no column {slices[0]!r} to slice by; leave slices out, or write "
+            "the rows as a table (parquet, csv, jsonl) that has one"
+        )
     mixed = list(rows)
     found = [row for row in mixed if isinstance(row, Row)]
     names = names or list(dict.fromkeys(key for row in found for key in row.cells))
     if as_shape:
         wanted = {name: name for name in wanted}
-    _require(path, found, names, wanted)
+    _require(path, found, names, wanted, slices)
     classes = "label" in wanted and not several_of(shape)
     if classes:
         _check_labels(found, wanted["label"], path)
-    table, dropped = _converted(found, wanted, shape, path)
+    table, dropped, used = _converted(found, wanted, shape, path)
+    for name in slices:
+        table = table.append_column(name, slice_column(name, used, path))
     if classes and learnt:
         _check_classes(table["label"].to_pylist(), wanted["label"], path)
     if len(table) and shape.kind in ("tags", "span"):
@@ -78,11 +89,15 @@ def read_rows(
 
 def _converted(
     found: Sequence[Row], asked: Mapping[str, str], shape: "AnyShape", path: Path
-) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """The rows that can be used, and those that cannot. Raises UserError naming those with cells that cannot be."""
+) -> tuple[pa.Table, list[dict[str, Any]], list[Row]]:
+    """The rows that can be used, those that cannot, and what stands in the file for each of the first.
+
+    Raises UserError naming rows with cells that cannot be.
+    """
     readers = {name: reader_of(name, shape) for name in asked}
     read: dict[str, list[Any]] = {name: [] for name in asked}
     dropped: list[dict[str, Any]] = []
+    used: list[Row] = []
     wrong: list[tuple[int, str, Any, str]] = []  # row, column, cell, what was expected
     for row in found:
         values: dict[str, Any] = {}
@@ -96,6 +111,7 @@ def _converted(
         except UnusableError as reason:
             dropped.append({"reason": str(reason), "row": row.number, "found": str(row.cells)[:300]})
             continue
+        used.append(row)
         for name, value in values.items():
             read[name].append(value)
     if wrong:
@@ -104,18 +120,22 @@ def _converted(
         raise UserError(
             f"{path}: column {column!r} should hold {expected}; not so in {rows}: row {number:,} has {str(cell)[:60]!r}"
         )
-    return pa.table({name: pa.array(read[name], type_of(name, shape)) for name in asked}), dropped
+    return pa.table({name: pa.array(read[name], type_of(name, shape)) for name in asked}), dropped, used
 
 
-def _require(path: Path, found: Sequence[Row], names: Sequence[str], asked: Mapping[str, str]) -> None:
+def _require(
+    path: Path, found: Sequence[Row], names: Sequence[str], asked: Mapping[str, str], slices: Sequence[str]
+) -> None:
     missing = [(name, column) for name, column in asked.items() if column not in names]
+    there = describe([row.cells for row in found[:SAMPLE_ROWS]], names)
     if missing:
         name, column = missing[0]
-        there = describe([row.cells for row in found[:SAMPLE_ROWS]], names)
         raise UserError(
             f"{path}: there is no column {column!r} for the {name}; name the file's own with "
             f"--column {name}=COLUMN (columns, in Python). The file has: {there}"
         )
+    if absent := [column for column in slices if column not in names]:
+        raise UserError(f"{path}: there is no column {absent[0]!r} to slice by; name one that the file has: {there}")
 
 
 def _check_labels(rows: Sequence[Row], column: str, path: Path) -> None:

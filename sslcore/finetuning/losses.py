@@ -85,6 +85,10 @@ class Criterion(nn.Module):
         """In the targets' own unit; logits are none."""
         return raw
 
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What outputs are to somebody else, by name."""
+        raise NotImplementedError
+
     def forward(self, outputs: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
         raise NotImplementedError
 
@@ -115,6 +119,9 @@ class ClassLoss(Criterion):
         if self._config.class_weights == "balanced":
             known = targets_n[targets_n >= 0]
             self.class_weights.copy_(torch.from_numpy(balanced_weights(known, len(self.class_weights))))
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"probabilities": outputs.softmax(dim=1)}
 
     def forward(self, outputs: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
         if self._margins is None:
@@ -151,6 +158,9 @@ class ClassLoss(Criterion):
 class LabelsLoss(Criterion):
     """Mean binary cross-entropy of logits [B, C] and bool [B, C], nats: each label is a question of its own."""
 
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"probabilities": outputs.sigmoid()}
+
     def forward(self, outputs: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
         truth_BC = torch.from_numpy(targets).to(outputs.device, outputs.dtype)
         return nn.functional.binary_cross_entropy_with_logits(outputs, truth_BC)
@@ -185,6 +195,9 @@ class ScoreLoss(Criterion):
     def outputs(self, raw: torch.Tensor) -> torch.Tensor:
         """[B], of [B, 1]."""
         return self.lowest + self.width * self._scale * raw.squeeze(1)
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"score": outputs}
 
     def forward(self, outputs: torch.Tensor, targets: np.ndarray) -> torch.Tensor:
         truth_B = torch.from_numpy(targets).to(outputs.device, outputs.dtype)

@@ -6,6 +6,7 @@ tokens that occur, and putting the rows back afterwards, gives the same weights 
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,20 @@ from sslcore.finetuning.encoded import EncodedTexts
 class VocabularyRestriction:
     """The tokens that occur in `texts`, of a vocabulary of `size`; ids are renumbered in their order.
 
-    Special tokens, those below `first_word_id`, stay what they are: networks add them to a text.
+    Special tokens, those below `first_word_id`, stay what they are: networks add them to a text. Those of its `frame`
+    may be among the words (GPT-2's is the last of its vocabulary); the network's copy has them in the new numbers.
     """
 
-    def __init__(self, size: int, first_word_id: int, *texts: EncodedTexts) -> None:
+    def __init__(self, size: int, first_word_id: int, *texts: EncodedTexts, frame: Sequence[int] = ()) -> None:
         self.size = size
         occurs = np.zeros(size, bool)
         occurs[:first_word_id] = True
+        occurs[list(frame)] = True
         for each in texts:
             occurs[each.ids] = True
         self.kept = np.flatnonzero(occurs)
         self._places = np.cumsum(occurs) - 1
+        self._frame = tuple(int(self._places[token]) for token in frame)
 
     def texts(self, texts: EncodedTexts) -> EncodedTexts:
         """The same texts in the new numbers."""
@@ -47,7 +51,10 @@ class VocabularyRestriction:
         for name, buffer in network.named_buffers():
             if name in tables:
                 memory[id(buffer)] = buffer[rows.to(buffer.device)]
-        return copy.deepcopy(network, memory)
+        restricted: Any = copy.deepcopy(network, memory)
+        if self._frame:
+            restricted.frame = self._frame
+        return restricted
 
     def put_back(self, network: nn.Module, original: nn.Module) -> nn.Module:
         """A copy of `original` with the weights of `network`, which `self.network(original)` was."""

@@ -231,8 +231,9 @@ def train_network(
     checkpoints: Path | None,
 ) -> tuple[DownstreamNetwork, TrainingSummary, list[Point]]:
     """A copy of the encoder's network under a head, trained; what the run did, and its curve."""
+    frame = getattr(encoder.network, "frame", ())
     restriction = VocabularyRestriction(
-        encoder.known_ids, encoder.tokenizer.first_word_id, *train.texts, *validation.texts
+        encoder.known_ids, encoder.tokenizer.first_word_id, *train.texts, *validation.texts, frame=frame
     )
     train, validation = (
         part.with_texts(tuple(restriction.texts(texts) for texts in part.texts)) for part in (train, validation)

@@ -51,6 +51,7 @@ class TransformerEncoder(torch.nn.Module):
         self.pooling = pooling
         self.causal = config.model_type in CAUSAL
         self.separators = 2 if config.model_type in TWICE_SEPARATED else 1  # between two texts in one sequence
+        self.tells_apart = not self.causal and config.type_vocab_size > 1  # two texts in one sequence, by a type
         self.first_position = first_position(config)
         self.maximum_tokens = int(config.max_position_embeddings) - self.first_position
         self.dimensions = int(config.hidden_size)
@@ -112,7 +113,7 @@ class TransformerEncoder(torch.nn.Module):
     def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
         """Each text between the ids of the frame, cut to what the model can take."""
         bounds = offsets.cpu().numpy()
-        longest = self.maximum_tokens - (1 if self.causal else 2)
+        longest = self.maximum_tokens - self.text_frame
         framed = frame_pieces(ids.cpu().numpy(), bounds, np.arange(len(bounds) - 1), *self.frame, longest=longest)
         framed_ids, framed_offsets = without_ends(*framed) if self.causal else framed
         return Sequences(torch.from_numpy(framed_ids).to(ids.device), framed_offsets, causal=self.causal)
@@ -128,14 +129,18 @@ class TransformerEncoder(torch.nn.Module):
         if self.causal:
             ids, offsets = without_ends(ids, offsets)
             return Sequences(torch.from_numpy(ids).to(device), offsets, causal=True)
-        told_apart = self.model.config.type_vocab_size > 1
-        kinds_M = torch.from_numpy(kinds).to(device) if told_apart else None
+        kinds_M = torch.from_numpy(kinds).to(device) if self.tells_apart else None
         return Sequences(torch.from_numpy(ids).to(device), offsets, kinds_M)
+
+    @property
+    def text_frame(self) -> int:
+        """Tokens around a text."""
+        return 1 if self.causal else 2
 
     @property
     def pair_frame(self) -> int:
         """Tokens around and between two texts in one sequence."""
-        return self.separators + (1 if self.causal else 2)
+        return self.separators + self.text_frame
 
     def pooled(self, states_MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
         """[B, D]"""

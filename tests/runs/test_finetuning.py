@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sslcore.artifacts import ArtifactStore
 from tests.checkpoints import SENTENCES, made_checkpoint
 from tests.runs.conftest import answer, sslcore
 
@@ -16,8 +17,9 @@ QUICK = [part for setting in SETTINGS for part in ("--set", setting)]
 
 
 def ships(folder: Path) -> Path:
-    """Sentences by whether a ship is in them, in splits of their own."""
+    """Sentences by whether a ship is in them, in splits of their own; and where it was seen."""
     rows = pd.DataFrame({"sentence": SENTENCES, "what": ["ship" if " ship " in s else "other" for s in SENTENCES]})
+    rows["place"] = [sentence.split("near the ")[1].split(" on ")[0] for sentence in SENTENCES]
     rows = rows.sample(frac=1, random_state=0)
     folder.mkdir()
     for split, part in (("train", rows[:50]), ("validation", rows[50:65]), ("test", rows[65:])):
@@ -34,6 +36,7 @@ def test_seeds_scores_registration_and_prediction(tmp_path: Path, store: Path, c
     command = ["finetune", str(ships(tmp_path / "ships")), "--encoder", str(checkpoint), "--seeds", "2", *QUICK]
     command += ["--set", "rates=[0.000001, 0.001]"]
     command += ["--column", "text=sentence", "--column", "label=what", "--freeze", "embeddings", "--name", "ships"]
+    command += ["--slice", "place"]
     said = answer(*command, store=store)
     assert (said["shape"], said["test_rows"], len(said["models"])) == ("class", 16, 2)
     assert {"accuracy", "macro_f1"} <= set(said["test"])
@@ -43,9 +46,24 @@ def test_seeds_scores_registration_and_prediction(tmp_path: Path, store: Path, c
     assert said["best"] in said["models"]
     assert set(said["learning_rates"]) <= {1e-6, 1e-3}
     assert 0 < said["trainable_parameters"] < said["total_parameters"]
+    assert said["not_sliced_by"] == []
+    assert_sliced_by_place(store)
     rows = answer("predict", "models:/ships@champion", store=store, input=SENTENCES[0] + "\n")["predictions"]
     assert rows[0]["label"] in ("ship", "other")
     assert set(answer(*command, store=store)["reused"]) >= {"fine-tune", "score", "read labelled rows"}
+
+
+def assert_sliced_by_place(store: Path) -> None:
+    """The scores are, and the models are of rows without that column, so that another needs no others."""
+    made = ArtifactStore(store).manifests()
+    sets = {bool(m.summary["slices"]): m for m in made if m.ref.kind == "labelled_set"}
+    assert {m.inputs["labelled_set"].key for m in made if m.ref.kind == "finetuned_model"} == {sets[False].key}
+    scores = [m for m in made if m.ref.kind == "scores"]
+    assert {m.inputs["labelled_set"].key for m in scores} == {sets[True].key}
+    slices = json.loads((ArtifactStore(store).path(scores[0].ref) / "details.json").read_text())["slices"]
+    places = {part["value"]: part["rows"] for part in slices if part["column"] == "place"}
+    assert set(places) == {"harbour", "police station", "river"}
+    assert sum(places.values()) == 16
 
 
 def tagged(sentence: str) -> dict[str, Any]:
@@ -92,6 +110,8 @@ def test_every_shape_is_trained_and_scored(shape: str, tmp_path: Path, store: Pa
         (["one.csv", "--encoder", "."], "the one label 'b'"),
         (["one.csv", "--encoder", ".", "--column", "label=stars"], "no column 'stars'"),
         (["empty.csv", "--encoder", "."], "the file is empty"),
+        (["one.csv", "--encoder", ".", "--slice", "label"], "the rows' label is read from"),
+        (["one.csv", "--slice", "shop"], "no encoder is named"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_any_server(arguments: list[str], named: str, tmp_path: Path) -> None:

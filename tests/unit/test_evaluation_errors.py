@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from sslcore.errors import UserError
-from sslcore.evaluation.error_figures import confusions_figure, novelty_figure, reliability_figure
+from sslcore.evaluation.error_figures import confusions_figure, novelty_figure, reliability_figure, slices_figure
 from sslcore.evaluation.errors import class_report, confident_mistakes, confusion_counts, most_confused
 from sslcore.evaluation.label_errors import (
     confident_classes,
@@ -143,10 +143,30 @@ def test_slices_of_numbers_with_gaps_and_of_one_value() -> None:
     truth = predicted = np.zeros(8, int)
     table = pa.table({"age": [1.5, None, 3, 4, 5, 6, 7, None], "all": ["same"] * 8})
     ages = sliced(truth, predicted, table, by=["age"])
-    assert sum(s.rows for s in ages) == 8
-    assert (ages[-1].value, ages[-1].rows) == ("(none)", 2)
+    assert [s.value for s in ages] == ["1.5", "3.0", "4.0", "5.0", "6.0", "7.0", "(none)"]
+    assert (sum(s.rows for s in ages), ages[-1].rows) == (8, 2)
     (same,) = sliced(truth, predicted, table, by=["all"])
     assert (same.rows, same.difference, same.worse) == (8, None, False)
+
+
+def test_numbers_are_cut_at_quartiles_and_what_most_rows_have_is_a_slice_of_its_own() -> None:
+    right = np.zeros(60, int)
+    table = pa.table(
+        {
+            "discount": [0] * 40 + list(range(1, 21)),
+            "most": list(range(20)) + [99] * 40,
+            "population": [1_000_000 + n for n in range(59)] + [None],
+            "stars": [10, 2] * 30,
+            "many": [f"{n:02}" for n in range(30)] * 2,
+        }
+    )
+    found = {name: [(s.value, s.rows) for s in sliced(right, right, table, by=[name])] for name in table.column_names}
+    assert found["discount"] == [("0", 40), ("1 to 5", 5), ("6 to 20", 15)]
+    assert found["most"] == [("0 to 14", 15), ("15 to 99", 45)]
+    assert found["population"][0] == ("1000000 to 1000014", 15)
+    assert found["population"][-1] == ("(none)", 1)
+    assert found["stars"] == [("2", 30), ("10", 30)]
+    assert found["many"][-1] == ("(others)", 20)
 
 
 def test_the_interval_of_a_difference_is_newcombes() -> None:
@@ -169,3 +189,16 @@ def test_figures_are_drawn_and_say_what_they_show() -> None:
     assert len(small.axes[0].get_xticklabels()) == 11
     assert small.axes[0].get_xticklabels()[-1].get_text() == "(others)"
     assert small.axes[0].images[0].get_array().shape == (11, 11)
+
+
+def test_the_figure_of_slices_names_each_and_marks_the_worse() -> None:
+    truth, predicted = np.zeros(100, int), np.repeat([0, 1], [70, 30])
+    table = pa.table({"shop": ["for $1 to $2"] * 60 + ["a shop with a name of more than 32 letters"] * 40})
+    figure = slices_figure(sliced(truth, predicted, table, by=["shop"]), 0.7)
+    (axes,) = figure.axes
+    named = [label.get_text() for label in axes.get_yticklabels()]
+    assert named == ["shop", "a shop with a name of more than…", r"for \$1 to \$2"]
+    assert [text.get_text() for text in axes.texts] == ["40", "60", "rows"]
+    marks = {line.get_ydata()[0]: line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1}
+    assert marks == {1: "D", 2: "o"}
+    assert figure.legends[0].get_texts()[0].get_text() == "all rows: 0.700"

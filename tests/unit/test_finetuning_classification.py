@@ -31,6 +31,7 @@ from sslcore.objectives.skip_gram import SkipGram
 from sslcore.tokenization.tokenizer import fit_tokenizer
 from sslcore.tokenization.words import Words
 from sslcore.training.devices import torch_threads
+from tests.checkpoints import SENTENCES, made_checkpoint
 from tests.unit.conftest import topic_texts
 
 TOPICS = ["farming", "music", "sailing", "weaving"]
@@ -142,6 +143,19 @@ def test_a_transformer_is_fine_tuned_restricted_and_repeatably() -> None:
     first, again = (fine_tune(CLASS, encoder, train, train, config, labels=TOPICS, seed=1) for _ in range(2))
     assert accuracy(train.classes, first.logits_of(train.encoded).argmax(axis=1)) > 0.9
     assert all(torch.equal(value, weights(again)[name]) for name, value in weights(first).items())
+
+
+def test_a_frame_from_the_end_of_the_vocabulary_is_kept(tmp_path: Path) -> None:
+    """GPT-2 frames with its last token; its vocabulary has no special ones before the words."""
+    encoder = Encoder.from_huggingface(made_checkpoint("gpt2", tmp_path))
+    frame = encoder.network.frame
+    assert frame[0] == encoder.known_ids - 1
+    few = labelled(encoder, SENTENCES[:3], TOPICS[:3]).encoded
+    restriction = VocabularyRestriction(encoder.known_ids, encoder.tokenizer.first_word_id, few, frame=frame)
+    small = restriction.network(encoder.network)
+    assert small.frame[0] == len(np.unique(few.ids))
+    np.testing.assert_allclose(outputs(small, restriction.texts(few)), outputs(encoder.network, few), atol=1e-6)
+    assert restriction.put_back(small, encoder.network).frame == frame
 
 
 def test_side_by_side_they_draw_as_alone() -> None:

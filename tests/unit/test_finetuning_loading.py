@@ -7,17 +7,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from sslcore.contracts import ANSWERED_QUESTIONS, LABELLED_TEXTS, MULTI_LABELLED_TEXTS, SCORED_PAIRS, TAGGED_TOKENS
+from sslcore.contracts import (
+    ANSWERED_QUESTIONS,
+    LABELLED_TEXTS,
+    MULTI_LABELLED_TEXTS,
+    SCORED_PAIRS,
+    TAGGED_TOKENS,
+    check_folder,
+)
 from sslcore.corpus.tables import Row
 from sslcore.errors import UserError
+from sslcore.evaluation.slices import sliced
+from sslcore.finetuning.labelled_set import LabelledFiles, LabelledSet, write_labelled_set
 from sslcore.finetuning.loading import read_rows
 from sslcore.finetuning.row_files import file_rows
 from sslcore.finetuning.shapes.registry import AnyShape, shape_kinds
+from sslcore.finetuning.slice_columns import slice_column
 
 CLASS, TAGS, PAIR, SPAN = (shape_kinds()[kind]() for kind in ("class", "tags", "pair", "span"))
 SCORES = shape_kinds()["pair"].model_validate({"says": "score"})
@@ -125,6 +137,120 @@ def test_columns_that_are_not_what_they_were_taken_for(
 def test_numbers_of_one_kind_are_labels(written: Written) -> None:
     rows = [{"text": "x", "label": 1}, {"text": "y", "label": 2.0}, {"text": "z", "label": None}]
     assert read_rows(written("rows.jsonl", rows), CLASS).rows["label"].to_pylist() == ["1", "2"]
+
+
+# -- columns to slice scores by ----------------------------------------------------------------------------------------
+
+
+def in_shops(rows: int) -> list[dict[str, Any]]:
+    """Rows with a column of each kind; the third has no text, the fourth no shop, the fifth no price."""
+    made: list[dict[str, Any]] = [
+        {
+            "text": f"t{i}",
+            "label": "ab"[i % 2],
+            "shop": "xyz"[i % 3],
+            "price": i + 0.5,
+            "code": f"00{i}",
+            "stars": i % 5,
+        }
+        for i in range(rows)
+    ]
+    made[2]["text"] = made[3]["shop"] = made[4]["price"] = None
+    return made
+
+
+SLICES = ("shop", "price", "code", "stars")
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet"])
+def test_columns_to_slice_by_are_kept_with_their_rows_as_text_or_numbers(name: str, tmp_path: Path) -> None:
+    made = in_shops(40)
+    frame = pd.DataFrame(made)
+    if name.endswith("jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in made))
+    elif name.endswith("csv"):
+        frame.to_csv(tmp_path / name, index=False)
+    else:
+        frame.to_parquet(tmp_path / name)
+    table, dropped = read_rows(tmp_path / name, CLASS, slices=SLICES)
+    assert table.column_names == ["text", "label", *SLICES]
+    assert table.to_pylist() == [row for row in made if row["text"]]
+    assert [str(table.schema.field(slice_).type) for slice_ in SLICES] == ["string", "double", "string", "int64"]
+    assert len(dropped) == 1
+    parts = sliced(np.zeros(39, int), np.zeros(39, int), table, by=["price", "shop", "stars"])
+    prices = [(part.value, part.rows) for part in parts if part.column == "price"]
+    assert prices == [
+        ("0.5 to 11.5", 10),
+        ("12.5 to 20.5", 9),
+        ("21.5 to 30.5", 10),
+        ("31.5 to 39.5", 9),
+        ("(none)", 1),
+    ]
+    assert ("(none)", 1) in [(part.value, part.rows) for part in parts if part.column == "shop"]
+    assert [part.value for part in parts if part.column == "stars"] == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", " 2", "", "-3e4"], "int64"),
+        ([1, 2.5, None], "double"),
+        ([1, "one", True], "string"),
+        ([float("nan"), None], "string"),
+        ([10**400, 1], "string"),
+        (["07", "7"], "string"),
+    ],
+)
+def test_what_is_a_column_of_numbers(cells: list[Any], kind: str) -> None:
+    found = slice_column("x", [Row(n, {"x": cell}) for n, cell in enumerate(cells, start=1)], Path("f"))
+    assert str(found.type) == kind
+    assert found.null_count == sum(cell in (None, "") or cell != cell for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("slices", "columns", "message"),
+    [
+        (("label",), {}, "'label' is the column that the rows' label is read from"),
+        (("kind",), {"label": "kind"}, "'kind' is the column that the rows' label is read from"),
+        (("label",), {"label": "kind"}, "'label' to slice by cannot stand beside the rows' own label, .* from 'kind'"),
+        (
+            ("shop", "place"),
+            {},
+            r"no column 'place' to slice by; name one that the file has: 'text' .*'shop' \(e\.g\. x\)",
+        ),
+        (("marks",), {}, "column 'marks' should hold one word or number .* not so in row 2"),
+    ],
+)
+def test_columns_that_scores_cannot_be_sliced_by(
+    slices: tuple[str, ...], columns: dict[str, str], message: str, written: Written
+) -> None:
+    rows = [{"text": f"t{i}", "label": "ab"[i], "kind": "cd"[i], "shop": "x", "marks": [None, [1]][i]} for i in (0, 1)]
+    with pytest.raises(UserError, match=message):
+        read_rows(written("rows.jsonl", rows), CLASS, columns=columns, slices=slices)
+
+
+def test_files_without_columns_have_none_to_slice_by(written: Written) -> None:
+    with pytest.raises(UserError, match=r"a\.conll: a file as CoNLL's or SQuAD's has no column 'shop' to slice by"):
+        read_rows(written("a.conll", CONLL), TAGS, slices=["shop"])
+    with pytest.raises(UserError, match=r"a\.json: a file as CoNLL's or SQuAD's has no column 'shop' to slice by"):
+        read_rows(written("a.json", squad({"question": "Who?", "answers": []})), SPAN, slices=["shop"])
+
+
+def test_a_labelled_set_has_the_columns_in_every_split_and_draws_the_same_rows(
+    written: Written, tmp_path: Path
+) -> None:
+    path = written("rows.jsonl", in_shops(60))
+    for name, slices in (("without", ()), ("kept", SLICES)):
+        (tmp_path / name).mkdir()
+        write_labelled_set(LabelledFiles(path=str(path), slices=slices), CLASS, tmp_path / name)
+        check_folder("labelled_set", tmp_path / name)
+    rows = 0
+    for split in ("train", "validation", "test"):
+        without, kept = (LabelledSet(tmp_path / name).table(split) for name in ("without", "kept"))
+        assert kept.select(["text", "label"]).equals(without)
+        assert kept.column_names == ["text", "label", *SLICES]
+        rows += len(kept)
+    assert rows == 59
 
 
 # -- tags --------------------------------------------------------------------------------------------------------------

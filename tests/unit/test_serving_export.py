@@ -5,15 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 import sslcore
 from sslcore.errors import UserError
-from sslcore.finetuning import FineTuning, fine_tune
-from sslcore.finetuning.confidence import with_confidence
-from sslcore.finetuning.shapes.classification import Classification
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.masked_lm import MaskedLM
@@ -80,36 +76,12 @@ def test_onnx_gives_torchs_vectors_for_any_shape(encoder: Encoder, tmp_path: Pat
     export(encoder, tmp_path / "model", "onnx")
     session = runtime.InferenceSession(tmp_path / "model" / "model.onnx")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
-    for texts in (TEXTS, TEXTS[:1]):
+    for texts in ([*TEXTS, ""], TEXTS[:1]):
         batch = tokenizer(texts, padding=True, truncation=True, return_tensors="np")
         fed = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
         states, vectors = session.run(["last_hidden_state", "text_vector"], fed)
         assert states.shape == (*batch["input_ids"].shape, encoder.dimensions)
         np.testing.assert_allclose(vectors, encoder.encode(texts), atol=1e-5)
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_onnx_of_a_classifier_gives_its_probabilities(encoder: Encoder, several: bool, tmp_path: Path) -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    from transformers import AutoTokenizer
-
-    shape, config = Classification(multi_label=several), FineTuning(epochs=1, minimum_steps=8, learning_rate=1e-3)
-    named = [str(len(text) % 3) for text in TEXTS * 6]
-    rows = pa.table({"text": TEXTS * 6, "label": [[name] for name in named] if several else named})
-    labels = shape.labels_of(rows)
-    train = shape.examples(rows, encoder, labels, maximum_tokens=64)
-    model = fine_tune(shape, encoder, train, train, config, labels=labels, seed=0)
-    model = with_confidence(model, train, train, seed=0)
-    folder = export(model, tmp_path / "model", "onnx")
-    assert json.loads((folder / "labels.json").read_text()) == list(labels)
-    session = runtime.InferenceSession(folder / "model.onnx")
-    batch = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, truncation=True, return_tensors="np")
-    fed = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
-    (probabilities,) = session.run(["probabilities"], fed)
-    answers = model.answers(pa.table({"text": TEXTS}))
-    expected = np.stack([answers[f"probability of {label}"].to_numpy() for label in labels], axis=1)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 def test_what_cannot_be_exported_is_said(encoder: Encoder, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from sslcore.finetuning.scores import (
     micro_f1_of_labels,
 )
 from sslcore.finetuning.shapes.linear_head import LinearHead
+from sslcore.finetuning.shapes.seam import PaddedStates
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +70,8 @@ class LabelledTexts:
 class ClassifierNetwork(LinearHead):
     """logits_BC = head((encoder(texts)_BD − feature_mean) / feature_spread)."""
 
+    reads = "text"
+
     def __init__(self, encoder: nn.Module, dimensions: int, classes: int, criterion: Criterion | None = None) -> None:
         super().__init__(encoder, dimensions, classes, criterion or ClassLoss(ClassLosses(), classes))
 
@@ -78,6 +81,10 @@ class ClassifierNetwork(LinearHead):
 
     def vectors(self, examples: LabelledTexts) -> torch.Tensor:
         return self.encoder(*tensors(examples.encoded, self.feature_mean.device))
+
+    def padded_vectors(self, *read: PaddedStates) -> torch.Tensor:
+        (texts,) = read
+        return texts.vectors
 
 
 class Classification(ClassLosses):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from sslcore.finetuning.losses import Criterion
-from sslcore.finetuning.shapes.seam import DownstreamNetwork
+from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
 
 # A freshly initialised network may give features a hundredth as wide as a pretrained one. Blown up to unit scale, one
 # update would throw them about by tens of spreads: skip-gram's network from scratch then reached 0.54 macro-F1 with 32
@@ -61,7 +61,10 @@ class LinearHead(DownstreamNetwork):
 
     def features(self, examples: Any) -> torch.Tensor:
         """[B, F]: the vectors, standardised."""
-        return (self.vectors(examples) - self.feature_mean) / self.feature_spread
+        return self.standardised(self.vectors(examples))
+
+    def standardised(self, vectors_BF: torch.Tensor) -> torch.Tensor:
+        return (vectors_BF - self.feature_mean) / self.feature_spread
 
     def decided(self, features_BF: torch.Tensor, examples: Any) -> torch.Tensor:
         """[B, C]; scores [B]."""
@@ -75,3 +78,13 @@ class LinearHead(DownstreamNetwork):
 
     def notes(self, labels: Sequence[str]) -> tuple[str, ...]:
         return self.criterion.notes(labels)
+
+    def padded_vectors(self, *read: PaddedStates) -> torch.Tensor:
+        """As `vectors`, of what the encoder gave."""
+        raise NotImplementedError
+
+    def padded_features(self, *read: PaddedStates) -> torch.Tensor:
+        return self.standardised(self.padded_vectors(*read))
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.criterion.named(outputs)

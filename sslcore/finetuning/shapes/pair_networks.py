@@ -13,7 +13,7 @@ from torch import nn
 from sslcore.finetuning.encoded import EncodedTexts, tensors
 from sslcore.finetuning.losses import Criterion, ScoreLoss
 from sslcore.finetuning.shapes.linear_head import LinearHead
-from sslcore.finetuning.shapes.seam import DownstreamNetwork
+from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
 from sslcore.models.transformer import AT_ONCE
 
 
@@ -71,6 +71,8 @@ class CrossEncoder(LinearHead):
     as the encoder pools a text.
     """
 
+    reads = "pair"
+
     def __init__(self, encoder: nn.Module, dimensions: int, outputs: int, criterion: Criterion) -> None:
         super().__init__(encoder, dimensions, outputs, criterion)
 
@@ -86,6 +88,10 @@ class CrossEncoder(LinearHead):
         sequences = encoder.framed_pairs(first, second, self.feature_mean.device)
         return encoder.pooled(encoder.states(sequences), sequences).float()
 
+    def padded_vectors(self, *read: PaddedStates) -> torch.Tensor:
+        (pairs,) = read
+        return pairs.pooled
+
 
 class BiEncoder(LinearHead):
     """outputs_BC = head(standardised [u; v; |u − v|; u ∗ v]) of the texts' vectors u and v.
@@ -93,13 +99,18 @@ class BiEncoder(LinearHead):
     The features are those of Conneau et al. 2017, section 3.1; Reimers and Gurevych 2019 train transformers so.
     """
 
+    reads = "two texts"
+
     def __init__(self, encoder: nn.Module, dimensions: int, outputs: int, criterion: Criterion) -> None:
         super().__init__(encoder, 4 * dimensions, outputs, criterion)
 
     def vectors(self, examples: TextPairs) -> torch.Tensor:
         """[B, 4D]"""
-        u_BD, v_BD = vectors_of_both(self.encoder, examples, self.feature_mean.device).unbind(dim=1)
-        return torch.cat([u_BD, v_BD, (u_BD - v_BD).abs(), u_BD * v_BD], dim=1)
+        return compared(*vectors_of_both(self.encoder, examples, self.feature_mean.device).unbind(dim=1))
+
+    def padded_vectors(self, *read: PaddedStates) -> torch.Tensor:
+        first, second = read
+        return compared(first.vectors, second.vectors)
 
 
 class CosineBiEncoder(DownstreamNetwork):
@@ -109,6 +120,8 @@ class CosineBiEncoder(DownstreamNetwork):
     to cosines, which for word vectors are all near one. The direction of u and v is all that counts, so dropout of
     features, which would change the cosine's scale from training to serving, is left out.
     """
+
+    reads = "two texts"
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -143,6 +156,17 @@ class CosineBiEncoder(DownstreamNetwork):
             means = self.criterion.width * self.criterion.first_outputs() + self.criterion.lowest
             self.head.bias.add_((means - torch.cat(parts).mean()) / self.criterion.width)
         self.train(training)
+
+    def padded_features(self, *read: PaddedStates) -> torch.Tensor:
+        return torch.stack([texts.vectors for texts in read], dim=1)
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.criterion.named(outputs)
+
+
+def compared(u_BD: torch.Tensor, v_BD: torch.Tensor) -> torch.Tensor:
+    """[B, 4D]: [u; v; |u − v|; u ∗ v]."""
+    return torch.cat([u_BD, v_BD, (u_BD - v_BD).abs(), u_BD * v_BD], dim=1)
 
 
 def vectors_of_both(encoder: nn.Module, examples: TextPairs, device: torch.device) -> torch.Tensor:

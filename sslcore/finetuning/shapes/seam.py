@@ -4,7 +4,7 @@ Adding a shape is one new file here and a line in registry.py. Letters: n rows, 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -34,13 +34,28 @@ class Examples(Protocol):
         """These rows, in their order."""
 
 
+Reads = Literal["text", "two texts", "pair", "window"]
+
+
+class PaddedStates(NamedTuple):
+    """What an encoder makes of B sequences that are padded to L tokens: the one form that other runtimes take."""
+
+    states: torch.Tensor  # [B, L, D]
+    pooled: torch.Tensor  # [B, D], of each sequence
+    vectors: torch.Tensor  # [B, D]: the same, but zeros where no token is known, as the encoder has it of a text
+
+
 class DownstreamNetwork(nn.Module):
     """An encoder's network under a head. Everything outside `encoder` is the head.
 
-    A shape's network says what the head sees (`features`), what it makes of that (`decided`), and its loss.
+    A shape's network says what the head sees (`features`), what it makes of that (`decided`), and its loss. The last
+    three methods are for runtimes that know nothing of examples: see serving/onnx.py.
     """
 
     encoder: nn.Module
+
+    reads: ClassVar[Reads]
+    """What a sequence is: a text; each of two texts; a pair, cut to so many tokens or, with its frame, to a window."""
 
     def features(self, examples: Any) -> torch.Tensor:
         """What the encoder alone gives: the same at every pass while it is frozen."""
@@ -74,6 +89,18 @@ class DownstreamNetwork(nn.Module):
 
     def head_parameters(self) -> list[nn.Parameter]:
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("encoder.")]
+
+    def padded_features(self, *read: PaddedStates) -> torch.Tensor:
+        """As `features`, of what the encoder gave; `decided` takes them with None in the place of examples."""
+        raise NotImplementedError
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What outputs, after the temperature, are to somebody else, by name."""
+        raise NotImplementedError
+
+    def beside(self) -> dict[str, Any]:
+        """What else is needed to make answers of those: file name → its JSON."""
+        return {}
 
 
 class Shape(Protocol):

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 class SpanNetwork(TokenNetwork):
     """Scores [T, 2] of places as an answer's first and last token."""
 
+    reads = "window"
+
     def __init__(self, encoder: nn.Module, dimensions: int) -> None:
         super().__init__(encoder, dimensions, 2)
 
@@ -64,6 +66,10 @@ class SpanNetwork(TokenNetwork):
 
     def loss(self, scores_T2: torch.Tensor, examples: AskedPassages) -> torch.Tensor:
         return span_loss(scores_T2, examples.windows.offsets, *examples.targets())
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        starts, ends = outputs.unbind(dim=-1)
+        return {"start_scores": starts, "end_scores": ends}
 
 
 class SpanExtraction(BaseModel):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from sslcore.models.encoder import Encoder
 
+TRANSITIONS = "transitions.json"
 UNHEARD_OF = "B-?"  # the tag of a word whose own is none of the labels: an entity that is never found
 
 
@@ -78,6 +79,8 @@ class TaggedWords:
 class TaggerNetwork(TokenNetwork):
     """Scores [W, C] of the words' tags; `crf` adds those of a tag after another (Lample et al. 2016, eq. 1)."""
 
+    reads = "text"
+
     def __init__(self, encoder: nn.Module, dimensions: int, tags: int, crf: nn.Module | None) -> None:
         super().__init__(encoder, dimensions, tags)
         self.crf = crf
@@ -114,10 +117,13 @@ class TaggerNetwork(TokenNetwork):
         read_W = torch.from_numpy(examples.read).to(self.feature_mean.device)
         return super().features(examples) * read_W[:, None]
 
-    def decided(self, features_WD: torch.Tensor, examples: TaggedWords) -> torch.Tensor:
-        """[W, C]: the head's scores; out of training those of a CRF's best path change places with the highest."""
+    def decided(self, features_WD: torch.Tensor, examples: TaggedWords | None) -> torch.Tensor:
+        """[W, C]: the head's scores; out of training those of a CRF's best path change places with the highest.
+
+        Where no examples say which rows there are, no path is looked for.
+        """
         scores_WC = self.head(features_WD)
-        if self.crf is None or self.training or not len(scores_WC):
+        if self.crf is None or self.training or examples is None or not len(scores_WC):
             return scores_WC
         scores_BLC, mask_BL = self._padded(scores_WC, examples)
         filled = mask_BL[:, 0]
@@ -134,6 +140,18 @@ class TaggerNetwork(TokenNetwork):
             return nn.functional.cross_entropy(scores_WC, tags_W, ignore_index=UNKNOWN)
         (scores_BLC, mask_BL), (tags_BL, _) = self._padded(scores_WC, examples), self._padded(tags_W, examples)
         return -self.crf(scores_BLC, tags_BL, mask_BL, reduction="token_mean")
+
+    def named(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Under a CRF no probabilities: those of a token alone are not what decides."""
+        scores = {"tag_scores": outputs}
+        return {**scores, "probabilities": outputs.softmax(dim=-1)} if self.crf is None else scores
+
+    def beside(self) -> dict[str, Any]:
+        """A CRF's scores: a path's is start[first] + Σ tag_scores + Σ transitions[tag][next] + end[last]."""
+        if self.crf is None:
+            return {}
+        fields = {"start": "start_transitions", "transitions": "transitions", "end": "end_transitions"}
+        return {TRANSITIONS: {name: getattr(self.crf, field).tolist() for name, field in fields.items()}}
 
     def _padded(self, of_words: torch.Tensor, examples: TaggedWords) -> tuple[torch.Tensor, torch.Tensor]:
         """[B, L, …] of [W, …], and where words stand, bool [B, L]."""

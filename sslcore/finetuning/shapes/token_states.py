@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sslcore.finetuning.shapes.linear_head import SMALLEST_SPREAD
-from sslcore.finetuning.shapes.seam import DownstreamNetwork
+from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
 from sslcore.models.transformer import AT_ONCE
 
 SAMPLE = 1024  # training rows whose tokens say mean and spread: as good as all, and a memory that does not grow
@@ -68,8 +68,16 @@ class TokenNetwork(DownstreamNetwork):
 
     def features(self, examples: Any) -> torch.Tensor:
         """[N, D]: the vectors, standardised."""
-        return (self.vectors(examples) - self.feature_mean) / self.feature_spread
+        return self.standardised(self.vectors(examples))
+
+    def standardised(self, vectors: torch.Tensor) -> torch.Tensor:
+        return (vectors - self.feature_mean) / self.feature_spread
 
     def decided(self, features_ND: torch.Tensor, examples: Any) -> torch.Tensor:
         """[N, C]"""
         return self.head(features_ND)
+
+    def padded_features(self, *read: PaddedStates) -> torch.Tensor:
+        """[B, L, D]: of every token, also of those that are no row's."""
+        (sequences,) = read
+        return self.standardised(sequences.states)
