@@ -11,7 +11,7 @@ from sslcore.corpus.ingestion import ingest as write_corpus
 from sslcore.corpus.sources import find, fingerprint, not_read
 from tasks import runtime
 
-VERSION = 1
+VERSION = 2
 
 log = logging.getLogger("sslcore.ingestion")
 

@@ -15,7 +15,6 @@ UNDETERMINED = "und"
 FIRST_LOOK, SECOND_LOOK = 100, 300  # characters; the cost of an answer is proportional to them
 SURE = 0.8  # below it the second look is taken: by one English document in six, one Chinese in fifty
 MINIMUM_PROBABILITY = 0.4
-_ALSO_HAN = ("ja", "ko", UNDETERMINED)
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 _KANA_OR_HANGUL = re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -37,13 +36,13 @@ def _language(text: str, model: Any) -> str:
     if len(text) > FIRST_LOOK and not (answer and answer[0][0] >= SURE):
         answer = _ask(model, text[:SECOND_LOOK])
     code = _code(answer)
-    if code in _ALSO_HAN and _is_chinese(text[:SECOND_LOOK]):
+    if code != "zh" and not text.isascii() and _is_chinese(text[:SECOND_LOOK]):
         return "zh"
     return code
 
 
 def _is_chinese(beginning: str) -> bool:
-    """Whether most of its letters are Han and none is kana or Hangul: of a few such characters the model is unsure."""
+    """Whether most of its letters are Han and none is kana or Hangul: a few such characters are anything to the model."""
     letters, han = len(_LETTER.findall(beginning)), len(_HAN.findall(beginning))
     return 2 * han > letters and not _KANA_OR_HANGUL.search(beginning)
 

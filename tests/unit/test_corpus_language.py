@@ -14,6 +14,7 @@ from sslcore.corpus.language import UNDETERMINED, languages_of
         ("這個問題我們應該怎麼解決才好呢？", "zh"),
         ("值得推荐", "zh"),
         ("质量好", "zh"),
+        ("考研热背后的就业之困(图)", "zh"),  # to the model alone Spanish
         ("これは日本語で書かれた文章です。", "ja"),
         ("이 문장은 한국어로 쓰여 있습니다.", "ko"),
         ("Der Ausschuss hat noch nicht entschieden, wann die Sitzung stattfindet.", "de"),

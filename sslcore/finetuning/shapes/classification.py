@@ -100,7 +100,9 @@ class Classification(ClassLosses):
         "macro_f1", description="What the best weights are chosen by on the validation rows; mcc is CoLA's."
     )
     energy_margins: EnergyMargins | None = Field(
-        None, description="Free energies of the rows and of texts from elsewhere, which are to be given, kept apart."
+        None,
+        title="Energy margins",
+        description="Free energies of the rows and of texts from elsewhere, which are to be given, kept apart.",
     )
 
     columns: ClassVar[tuple[str, ...]] = ("text",)
