@@ -5,8 +5,8 @@
 DATA holds en_trec6, en_banking77, en_clinc150 and en_20newsgroups; FOLDER is a public encoder, all-MiniLM-L6-v2 for
 instance. All train on the same rows, a tenth of them held out for choosing, and are scored on the sets' own test rows.
 Trainer has run_glue's recipe (AdamW 2e-5 × 3 epochs unless told otherwise, linear decay, batches of 16 padded to their
-longest, best epoch by validation); ours has the same rate, passes and batch. The regression is on frozen vectors, as
-SetFit's head on an encoder that was not trained further. The contenders take turns, a seed each.
+longest, best epoch by validation); ours has the same rate, passes and batch, and goes to its end too. The regression is
+on frozen vectors, as SetFit's head on an encoder that was not trained further. The contenders take turns, a seed each.
 """
 
 import argparse
@@ -26,9 +26,10 @@ from sklearn.linear_model import LogisticRegression
 from sslcore.evaluation.statistics import seed_noise
 from sslcore.finetuning import FineTuning, fine_tune
 from sslcore.finetuning.encoded import EncodedTexts
+from sslcore.finetuning.outputs import outputs_of
+from sslcore.finetuning.presets import NEVER
 from sslcore.finetuning.scores import macro_f1
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
-from sslcore.finetuning.training import outputs_of
 from sslcore.models.encoder import Encoder
 
 
@@ -115,7 +116,11 @@ def ours(data: Split, checkpoint: Path, arguments: argparse.Namespace, seed: int
         for part in data[:3]
     )
     config = FineTuning(
-        epochs=arguments.epochs, batch_size=16, learning_rate=arguments.rate, maximum_tokens=arguments.maximum_tokens
+        epochs=arguments.epochs,
+        batch_size=16,
+        learning_rate=arguments.rate,
+        maximum_tokens=arguments.maximum_tokens,
+        patience=NEVER,
     )
     model = fine_tune(Classification(), encoder, train, validation, config, labels=data.labels, seed=seed)
     seconds = time.perf_counter() - started

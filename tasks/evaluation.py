@@ -14,7 +14,7 @@ from sslcore.progress import Progress
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-VERSION = 2
+VERSION = 3
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)

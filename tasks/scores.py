@@ -70,13 +70,15 @@ class FineTuned(BaseModel):
     def lines(self) -> list[str]:
         """For the screen."""
         share = self.trainable_parameters / self.total_parameters
+        seeds = f"{len(self.models)} seed{'s' * (len(self.models) > 1)}"
+        width = max(len(row["metric"]) for row in self.rows())
         said = [
-            f"{self.shape}: {len(self.models)} seeds, {self.test_rows:,} test rows, {self.trainable_parameters:,} of "
+            f"{self.shape}: {seeds}, {self.test_rows:,} test rows, {self.trainable_parameters:,} of "
             f"{self.total_parameters:,} parameters trained ({share:.2%}), {np.mean(self.seconds):.1f} s a seed"
         ]
         for row in self.rows():
             spread = "" if row["± 95 %"] is None else f" ± {row['± 95 %']:.4f}"
-            said.append(f"  {row['split']:<10}  {row['metric']:<20} {row['mean']:.4f}{spread}")
+            said.append(f"  {row['split']:<10}  {row['metric']:<{width}}  {row['mean']:.4f}{spread}")
         said += [part.line(len(self.models)) for part in self.worse_slices[:SHOWN_SLICES]]
         if more := len(self.worse_slices) - SHOWN_SLICES:
             said += [f"  … {more} more in details.json of the scores"] if more > 0 else []

@@ -42,7 +42,7 @@ def _language(text: str, model: Any) -> str:
 
 
 def _is_chinese(beginning: str) -> bool:
-    """Whether most of its letters are Han and none is kana or Hangul: a few such characters are anything to the model."""
+    """Whether most of its letters are Han and none is kana or Hangul: the model takes a few of them for anything."""
     letters, han = len(_LETTER.findall(beginning)), len(_HAN.findall(beginning))
     return 2 * han > letters and not _KANA_OR_HANGUL.search(beginning)
 

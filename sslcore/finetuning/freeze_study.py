@@ -182,7 +182,7 @@ class _Run:
     """What is kept of a run."""
 
     def __init__(self, network: Any, summary: Any, seconds: float, peak: int | None, test: Any) -> None:
-        from sslcore.finetuning.training import outputs_of
+        from sslcore.finetuning.outputs import outputs_of
 
         self.outputs = outputs_of(network, test)
         self.seconds, self.peak = seconds, peak

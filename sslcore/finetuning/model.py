@@ -24,10 +24,11 @@ from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.encoded import EncodedTexts
 from sslcore.finetuning.losses import ClassLoss
 from sslcore.finetuning.novelty import ARRAYS, Detector, Novelty
+from sslcore.finetuning.outputs import AT_ONCE, outputs_of
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts, softmax
 from sslcore.finetuning.shapes.registry import AnyShape
 from sslcore.finetuning.shapes.seam import DownstreamNetwork
-from sslcore.finetuning.training import AT_ONCE, TrainingSummary, outputs_of
+from sslcore.finetuning.training import TrainingSummary
 from sslcore.models.weights import load_weights, read_tensors, save_tensors, save_weights
 
 if TYPE_CHECKING:

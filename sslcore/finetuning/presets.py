@@ -9,7 +9,7 @@
 | linear_probe | any encoder, frozen | 1e-2 of the head | the frozen features of SetFit's second phase, Tunstall et al. 2022 |
 
 Where a recipe searches over batch sizes and numbers of epochs too, the larger of the usual ones is here: 32 rows, and 3
-epochs of 2 to 4; the best validated weights are kept, which stands for the choice of epochs. All decay in a line to 0.
+epochs of 2 to 4; validation chooses among the weights of a run, which stands for the choice of epochs. All decay in a line to 0.
 Two things are not as published: heads start at zero on standardised features, so they have a rate of their own where
 the papers' heads, of random weights, share the encoder's; and the weight decay leaves out the embeddings.
 """  # noqa: E501

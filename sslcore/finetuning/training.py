@@ -24,6 +24,7 @@ from sslcore.finetuning.learning import freeze, resting
 from sslcore.finetuning.lora import add_adapters, merge_adapters, owner
 from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, Examples, Shape
+from sslcore.finetuning.validation import Validation
 from sslcore.progress import Progress
 from sslcore.randomness import derive_seed, drawn_from
 from sslcore.training.checkpoints import Checkpoints
@@ -35,10 +36,6 @@ from sslcore.training.schedules import warmup_linear
 
 if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
-
-VALIDATIONS = 12
-"""Validations of a run that is not stopped early."""
-AT_ONCE = 1024  # examples where no gradient is wanted
 
 log = logging.getLogger("sslcore.finetuning")
 
@@ -164,56 +161,6 @@ class Trained:
 
     objective: dict[str, Any]
     network: DownstreamNetwork
-
-
-class Validation:
-    """The metrics of the validation rows, several times in a run; the best by the shape's own order is kept."""
-
-    def __init__(self, shape: Shape, examples: Examples, labels: Sequence[str], patience: int) -> None:
-        self._shape, self._examples, self._labels, self._patience = shape, examples, labels, patience
-
-    @property
-    def names(self) -> list[str]:
-        return [f"validation_{name.removeprefix('-')}" for name in self._shape.chosen_by]
-
-    def due(self, points: Sequence[Point]) -> bool:
-        *before, (_, last) = points
-        reached = max((metrics["done"] for _, metrics in before if self.names[0] in metrics), default=0.0)
-        return last["done"] >= 1 or int(last["done"] * VALIDATIONS + 1e-9) > int(reached * VALIDATIONS + 1e-9)
-
-    def measure(self, trained: Trained) -> dict[str, float]:
-        said = self._shape.metrics(outputs_of(trained.network, self._examples), self._examples, self._labels)
-        return {f"validation_{name}": value for name, value in said.items()}
-
-    def best_step(self, points: Sequence[Point]) -> int:
-        measured = self._measured(points)
-        return max(measured, key=lambda step: (measured[step], -step))
-
-    def exhausted(self, points: Sequence[Point]) -> bool:
-        measured = list(self._measured(points))
-        return bool(measured) and len(measured) - 1 - measured.index(self.best_step(points)) >= self._patience
-
-    def _measured(self, points: Sequence[Point]) -> dict[int, tuple[float, ...]]:
-        """Step → what is compared, the higher the better."""
-        signs = [-1 if name.startswith("-") else 1 for name in self._shape.chosen_by]
-        return {
-            step: tuple(sign * metrics[name] for sign, name in zip(signs, self.names, strict=True))
-            for step, metrics in points
-            if self.names[0] in metrics
-        }
-
-
-def outputs_of(network: DownstreamNetwork, examples: Any) -> np.ndarray:
-    """The outputs of all examples, in evaluation mode, some at a time."""
-    training = network.training
-    network.eval()
-    with torch.inference_mode():
-        parts = [
-            network(examples.take(np.arange(start, min(start + AT_ONCE, len(examples))))).cpu()
-            for start in range(0, max(1, len(examples)), AT_ONCE)
-        ]
-    network.train(training)
-    return torch.cat(parts).numpy()
 
 
 def train_network(

@@ -12,9 +12,9 @@ from sslcore.finetuning import FineTuning, caching, fine_tune
 from sslcore.finetuning.caching import FrozenOutputs, KeptRows
 from sslcore.finetuning.encoded import EncodedTexts, outputs
 from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.outputs import outputs_of
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
 from sslcore.finetuning.shapes.seam import DownstreamNetwork
-from sslcore.finetuning.training import outputs_of
 from sslcore.models.encoder import Encoder
 from sslcore.models.ragged import Sequences
 from sslcore.models.transformer import TransformerEncoder

@@ -15,9 +15,9 @@ from sslcore.errors import UserError
 from sslcore.finetuning import FineTuning, fine_tune
 from sslcore.finetuning.encoded import EncodedTexts
 from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.outputs import outputs_of
 from sslcore.finetuning.shapes.pair_networks import CrossEncoder, TextPairs, cut_together
 from sslcore.finetuning.shapes.pairs import Pairs
-from sslcore.finetuning.training import outputs_of
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.masked_lm import MaskedLM
 from tests.checkpoints import SENTENCES, made_checkpoint

@@ -15,9 +15,9 @@ from sslcore.errors import UserError
 from sslcore.finetuning import FineTuning, fine_tune
 from sslcore.finetuning.answers import answer_scores, language_of, longest_common_run
 from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.outputs import outputs_of
 from sslcore.finetuning.passages import NO_ANSWER, UNPLACED, AskedPassages, span_of
 from sslcore.finetuning.shapes.spans import SpanExtraction, span_loss
-from sslcore.finetuning.training import outputs_of
 from sslcore.finetuning.windows import Windows, best_spans, windows_of
 from sslcore.models.encoder import Encoder
 from sslcore.models.ragged import Sequences

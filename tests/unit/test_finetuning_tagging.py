@@ -16,9 +16,9 @@ from sslcore.errors import UserError
 from sslcore.finetuning import FineTuning, fine_tune
 from sslcore.finetuning.entities import Entity, entities, entity_scores, scheme_of
 from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.outputs import outputs_of
 from sslcore.finetuning.shapes.registry import shape_kinds
 from sslcore.finetuning.shapes.tagging import TaggedWords, TaggerNetwork, Tagging
-from sslcore.finetuning.training import outputs_of
 from sslcore.models.encoder import Encoder
 from sslcore.models.ragged import Sequences
 from sslcore.objectives.masked_lm import MaskedLM

@@ -13,12 +13,12 @@ import torch
 from sslcore.finetuning import FineTuning, fine_tune
 from sslcore.finetuning.confidence import with_confidence
 from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.outputs import outputs_of
 from sslcore.finetuning.shapes.classification import Classification
 from sslcore.finetuning.shapes.pairs import Pairs
 from sslcore.finetuning.shapes.registry import AnyShape
 from sslcore.finetuning.shapes.spans import SpanExtraction
 from sslcore.finetuning.shapes.tagging import Tagging
-from sslcore.finetuning.training import outputs_of
 from sslcore.models.encoder import Encoder
 from sslcore.serving.export import export
 from sslcore.serving.framed_tokenizer import tokenizer_with_frame
