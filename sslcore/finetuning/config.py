@@ -1,8 +1,8 @@
 """How fine-tuning goes about it, whatever the rows are: rates, passes, what stays frozen, when it ends.
 
 AdamW (Loshchilov & Hutter 2019) with a linear schedule and warm-up, gradients clipped by norm; which weights are kept
-stands in validation.py. The encoder and the head have rates of their own: the encoder only has to be nudged, the head starts at
-zero.
+stands in validation.py. The encoder and the head have rates of their own: the encoder only has to be nudged, the head
+starts at zero.
 """
 
 from typing import Any
