@@ -26,7 +26,7 @@ REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def is_full(error: Exception, root: Path) -> bool:
-    """Whether the disk of the store is full. Only Python and Arrow set errno; the Rust writers of safetensors and
+    """Whether the disk of a folder is full. Only Python and Arrow set errno; the Rust writers of safetensors and
     tokenizers say it in words, and numpy says how many items it wrote."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True

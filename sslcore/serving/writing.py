@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sslcore.disk import is_full
 from sslcore.errors import UserError
 
 ENDINGS = (".parquet", ".csv", ".jsonl")
@@ -14,7 +15,7 @@ ENDINGS = (".parquet", ".csv", ".jsonl")
 
 @contextlib.contextmanager
 def writer_to(output: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """What writes a batch. Raises UserError for an ending that names no format; lists cannot go into a CSV."""
+    """What writes a batch. Raises UserError for an ending that names no format, and where the disk is full."""
     if output.suffix not in ENDINGS:
         raise UserError(f"{output}: the ending says the format; give one of {', '.join(ENDINGS)}")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +24,12 @@ def writer_to(output: Path) -> Iterator[Callable[[pa.Table], None]]:
         with contextlib.ExitStack() as opened:
             yield _writing(output.suffix, unfinished, opened)
         unfinished.rename(output)
+    except Exception as error:
+        if not is_full(error, output.parent):
+            raise
+        raise UserError(
+            f"no space left for {output}: free some, or write to another place. Nothing half-written remains."
+        ) from None
     finally:
         unfinished.unlink(missing_ok=True)
 

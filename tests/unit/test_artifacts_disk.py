@@ -83,6 +83,34 @@ def test_a_full_disk_gives_one_error_whoever_writes_and_what_was_finished_is_kep
         assert message.startswith(f"no space left for the store {tmp_path}: free some (`sslcore store gc`")
 
 
+FULL_OUTPUT = """
+import json, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from sslcore.errors import UserError
+from sslcore.serving.writing import writer_to
+
+folder, table = Path(sys.argv[1]), pa.table({"a": np.random.default_rng(0).random(1_000_000)})
+said = []
+for name in ("a.parquet", "a.csv", "a.jsonl"):
+    try:
+        with writer_to(folder / name) as write:
+            write(table)
+    except UserError as error:
+        said.append(str(error))
+print(json.dumps([said, [path.name for path in folder.iterdir()]]))
+"""
+
+
+@needs_mount
+def test_a_full_disk_is_said_of_an_output_too_and_nothing_half_written_remains(tmp_path: Path) -> None:
+    said, left = run_mounted(f"mount -t tmpfs -o size=3m none {tmp_path}", FULL_OUTPUT, tmp_path)
+    assert [message.partition(":")[0] for message in said] == [
+        f"no space left for {tmp_path / name}" for name in ("a.parquet", "a.csv", "a.jsonl")
+    ]
+    assert left == []
+
+
 READ_ONLY = """
 import json, sys
 from sslcore.artifacts import ArtifactStore
