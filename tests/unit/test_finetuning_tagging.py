@@ -237,7 +237,8 @@ def test_a_frozen_encoder_stays_and_gives_every_pass_what_it_gives_alone(objecti
         assert torch.equal(model.network.encoder.state_dict()[name], tensor), name
     metrics = TAGS.metrics(outputs_of(model.network, examples), examples, labels)
     assert metrics["loss"] == pytest.approx(model.training.validation["loss"], rel=1e-4)
-    assert metrics["accuracy"] > 0.6
+    commonest = np.bincount(examples.tags).max() / len(examples.tags)
+    assert metrics["accuracy"] > commonest + 0.05
 
 
 def test_a_crf_is_its_paths_and_learns() -> None:
