@@ -192,6 +192,15 @@ def test_the_tokenizer_frames_and_cuts_pairs_as_the_network_does(encoders: dict[
             assert said["token_type_ids"][row] == sequences.kinds[part].tolist()
 
 
+def assert_of_pairs(exported: Exported, batch: dict[str, np.ndarray], says: str, answers: pa.Table) -> None:
+    if says == "class":
+        assert_probabilities(*exported.run(batch, ["probabilities"]), exported.json("labels.json"), answers)
+        return
+    (scores,) = exported.run(batch, ["score"])
+    assert np.ptp(scores) > 0.1
+    np.testing.assert_allclose(scores, answers["score"].to_numpy(), atol=1e-4)
+
+
 @pytest.mark.parametrize(("kind", "says"), [("bert", "class"), ("gpt2", "score")])
 def test_a_cross_encoder_reads_both_texts_in_one_sequence(
     encoders: dict[str, Encoder], kind: str, says: Any, tmp_path: Path
@@ -199,14 +208,8 @@ def test_a_cross_encoder_reads_both_texts_in_one_sequence(
     model = tuned(Pairs(says=says), encoders[kind], pairs())
     exported = Exported(model, tmp_path)
     batch = exported.batch(*(ASKED[name].to_pylist() for name in ASKED.column_names))
-    answers = model.answers(ASKED)
-    if says == "class":
-        assert_probabilities(*exported.run(batch, ["probabilities"]), exported.json("labels.json"), answers)
-        return
-    (scores,) = exported.run(batch, ["score"])
-    assert np.ptp(scores) > 0.1
-    np.testing.assert_allclose(scores, answers["score"].to_numpy(), atol=1e-4)
-    assert not (exported.folder / "labels.json").exists()
+    assert_of_pairs(exported, batch, says, model.answers(ASKED))
+    assert (exported.folder / "labels.json").exists() == (says == "class")
 
 
 @pytest.mark.parametrize(("kind", "says"), [("bert", "class"), ("roberta", "score")])
@@ -217,13 +220,7 @@ def test_a_bi_encoder_reads_each_text(encoders: dict[str, Encoder], kind: str, s
     first, second = (exported.batch(texts[name].to_pylist()) for name in texts.column_names)
     assert first["input_ids"].shape != second["input_ids"].shape
     batch = {**first, **{f"{name}_b": array for name, array in second.items()}}
-    answers = model.answers(texts)
-    if says == "class":
-        assert_probabilities(*exported.run(batch, ["probabilities"]), exported.json("labels.json"), answers)
-        return
-    (scores,) = exported.run(batch, ["score"])
-    assert np.ptp(scores) > 0.1
-    np.testing.assert_allclose(scores, answers["score"].to_numpy(), atol=1e-4)
+    assert_of_pairs(exported, batch, says, model.answers(texts))
 
 
 def test_spans_are_those_of_the_passages_tokens(encoders: dict[str, Encoder], tmp_path: Path) -> None:
