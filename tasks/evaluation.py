@@ -14,7 +14,7 @@ from sslcore.progress import Progress
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-VERSION = 3
+VERSION = 4
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)

@@ -21,9 +21,9 @@ from tasks.runtime import OnMetrics
 if TYPE_CHECKING:
     from sslcore.finetuning.rows import Rows
 
-VERSION = 3
+VERSION = 4
 SCORING_VERSION = 2
-STUDY_VERSION = 2
+STUDY_VERSION = 3
 
 
 @task(name="fine-tune", cache_policy=NO_CACHE)

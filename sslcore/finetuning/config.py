@@ -56,7 +56,7 @@ class FineTuning(BaseModel):
     )
     gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     patience: int = Field(
-        6, ge=1, description="Training stops after this many validations (of 12) without a better one."
+        3, ge=1, description="Training stops after this many validations (of 6) without a better one."
     )
     maximum_tokens: int | None = Field(
         512,

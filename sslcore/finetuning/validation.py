@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sslcore.finetuning.shapes.seam import Examples, Shape
     from sslcore.finetuning.training import Trained
 
-VALIDATIONS = 12
+VALIDATIONS = 6
 """Validations of a run that is not stopped early."""
 
 
@@ -19,7 +19,7 @@ class Validation:
     """The metrics of the validation rows, several times in a run, by which weights are kept and the run may end.
 
     Kept are the last ones that are as good as the best by the shape's first metric, but for one standard error of a
-    share of so many rows. Which of twelve is highest is luck for the most part; of weights that the rows cannot tell
+    share of so many rows. Which of six is highest is luck for the most part; of weights that the rows cannot tell
     apart those that trained longer are better, for the learning rate has come down (after the rule of Breiman et al.
     1984, section 3.4.3, which takes the simplest of such).
     """

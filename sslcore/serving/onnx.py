@@ -14,6 +14,7 @@ from torch import nn
 from sslcore.errors import UserError
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
 from sslcore.serving.framed_tokenizer import tokenizer_with_frame
+from sslcore.serving.onnx_novelty import NoveltyOutputs
 
 if TYPE_CHECKING:
     from sslcore.finetuning.model import FineTunedModel
@@ -72,6 +73,7 @@ class PaddedModel(nn.Module):
         super().__init__()
         padded = PaddedEncoder(encoder)
         self.temperature = 1.0 if model is None else model.temperature
+        self.novelty = NoveltyOutputs(model.detector) if model and model.detector else None
         # The head is copied with the padded encoder in the place of its own.
         self.network: Any = padded if model is None else copy.deepcopy(model.network, {id(encoder): padded})
         self.inputs = INPUTS["text" if model is None else model.network.reads]
@@ -88,9 +90,11 @@ class PaddedModel(nn.Module):
         each = 2 if self.network.reads == "two texts" else len(inputs)
         encoder: Any = self.network.encoder
         read = [encoder(*inputs[first : first + each]) for first in range(0, len(inputs), each)]
-        outputs = self.network.decided(self.network.padded_features(*read), None) / self.temperature
+        features = self.network.padded_features(*read)
+        outputs = self.network.decided(features, None)
         of_encoder = of_texts(*read) if self.network.reads == "text" else {}
-        return {**of_encoder, **self.network.named(outputs)}
+        novelty = self.novelty(outputs, features) if self.novelty else {}
+        return {**of_encoder, **self.network.named(outputs / self.temperature), **novelty}
 
 
 def of_texts(read: PaddedStates) -> dict[str, torch.Tensor]:

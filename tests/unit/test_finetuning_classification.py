@@ -204,7 +204,7 @@ def test_the_best_validated_weights_are_kept_and_training_stops_early(task: Task
     shuffled = LabelledTexts(
         validation.encoded, np.roll(validation.classes, 1)
     )  # the better it learns, the worse it looks
-    config = FineTuning(epochs=2, minimum_steps=120, patience=2)
+    config = FineTuning(epochs=2, minimum_steps=60, patience=2)
     model = fine_tune(CLASS, encoder, train, shuffled, config, labels=TOPICS, seed=0)
     assert model.training.best_step < model.training.steps < config.steps(len(train))
     logits = model.logits_of(shuffled.encoded)

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from sslcore.finetuning import FineTuning, fine_tune
+from sslcore.finetuning import FineTuning, confidence, fine_tune
 from sslcore.finetuning.confidence import with_confidence
 from sslcore.finetuning.model import FineTunedModel
+from sslcore.finetuning.novelty import SCORES, Detector, Novelty, Score, fitted
+from sslcore.finetuning.novelty import novelty as novelty_by
 from sslcore.finetuning.outputs import outputs_of
 from sslcore.finetuning.shapes.classification import Classification
 from sslcore.finetuning.shapes.pairs import Pairs
@@ -22,6 +24,7 @@ from sslcore.finetuning.shapes.tagging import Tagging
 from sslcore.models.encoder import Encoder
 from sslcore.serving.export import export
 from sslcore.serving.framed_tokenizer import tokenizer_with_frame
+from sslcore.serving.onnx_novelty import NoveltyOutputs
 from tests.checkpoints import KINDS, SENTENCES, made_checkpoint
 from tests.unit.test_finetuning_pairs import PAIRS
 
@@ -45,7 +48,7 @@ def tuned(shape: AnyShape, encoder: Encoder, rows: pa.Table, most: int = 24) -> 
     """A model that says different things of different rows."""
     labels = shape.labels_of(rows)
     examples = shape.examples(rows, encoder, labels, maximum_tokens=most)
-    config = FineTuning(epochs=1, minimum_steps=12, batch_size=16, learning_rate=2e-3, maximum_tokens=most)
+    config = FineTuning(epochs=1, minimum_steps=12, batch_size=16, learning_rate=2e-3, maximum_tokens=most, patience=99)
     model = fine_tune(shape, encoder, examples, examples, config, labels=labels, seed=0)
     return with_confidence(model, examples, examples, seed=0)
 
@@ -78,7 +81,11 @@ def assert_probabilities(said: np.ndarray, labels: list[str], answers: pa.Table)
     assert [labels[place] for place in said.argmax(axis=1)] == answers["label"].to_pylist()
 
 
-def test_classes_are_the_models_calibrated_and_cut_where_it_cuts(encoders: dict[str, Encoder], tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", ["nearest", "mahalanobis"])
+def test_classes_are_the_models_calibrated_and_cut_where_it_cuts(
+    encoders: dict[str, Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: Score
+) -> None:
+    monkeypatch.setattr(confidence, "chosen_score", lambda found: score)
     labels = ["ship" if "ship" in text else "other" for text in SENTENCES]
     model = tuned(Classification(), encoders["bert"], pa.table({"text": SENTENCES, "label": labels}))
     assert model.temperature != 1
@@ -86,9 +93,30 @@ def test_classes_are_the_models_calibrated_and_cut_where_it_cuts(encoders: dict[
     texts = [*SENTENCES[::9], LONG, "ship " * 30 + "quokka " * 30, "", "ship"]
     batch = exported.batch(texts)
     assert batch["input_ids"].shape == (len(texts), 24 + 2)
-    vectors, probabilities = exported.run(batch, ["text_vector", "probabilities"])
-    assert_probabilities(probabilities, exported.json("labels.json"), model.answers(pa.table({"text": texts})))
+    vectors, probabilities, novelty, novel = exported.run(
+        batch, ["text_vector", "probabilities", "novelty", "is_novel"]
+    )
+    answers = model.answers(pa.table({"text": texts}))
+    assert_probabilities(probabilities, exported.json("labels.json"), answers)
     assert not vectors[texts.index("")].any()
+    np.testing.assert_allclose(novelty, answers["novelty"].to_numpy(), rtol=1e-3, atol=1e-4)
+    assert novel.tolist() == answers["is_novel"].to_pylist()
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_every_score_of_novelty_is_the_models(score: Score) -> None:
+    rng = np.random.default_rng(0)
+    features, classes = rng.normal(size=(60, 8)).astype(np.float32), np.arange(60) % 3
+    logits = (30 * rng.normal(size=(60, 3))).astype(np.float32)  # so sure that 1 - p is 0 in some
+    arrays = fitted(score, features[:40], classes[:40], seed=0)
+    expected = novelty_by(score, arrays, logits, features)
+    threshold = float(np.median(expected))
+    outputs = NoveltyOutputs(Detector(Novelty(score=score, threshold=threshold, rows=60, auroc={}), arrays))
+    said = outputs(torch.from_numpy(logits), torch.from_numpy(features))
+    assert len(set(expected)) > 30
+    np.testing.assert_allclose(said["novelty"], expected, rtol=1e-4, atol=1e-30)
+    far = np.abs(expected - threshold) > 1e-4 * abs(threshold)
+    np.testing.assert_array_equal(said["is_novel"].numpy()[far], (expected > threshold)[far])
 
 
 def test_each_label_of_several_has_a_probability(encoders: dict[str, Encoder], tmp_path: Path) -> None:
