@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 class NoveltyOutputs(nn.Module):
     """forward(logits [B, C] before the temperature, features [B, D]) -> `novelty`, float32 [B], and `is_novel`."""
 
+    means: torch.Tensor
+    whitening: torch.Tensor
+    rows: torch.Tensor
+
     def __init__(self, detector: "Detector") -> None:
         super().__init__()
         self.score, self.threshold = detector.description.score, detector.description.threshold
