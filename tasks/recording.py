@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import prefect.runtime.flow_run
 
 from sslcore.artifacts import Manifest
+from sslcore.evaluation.drawing import svg_of
 from sslcore.parallel import spawned
 from tasks import runtime, tracking
 from tasks.tracking import artifact_run, client, find_run, flat, log_metrics, tolerant
@@ -52,7 +53,7 @@ def record(manifest: Manifest, *, flow_run_id: str, figures: Figures | None = No
         client().log_text(run_id, manifest.model_dump_json(indent=1), "manifest.json")
         if figures is not None:
             for name, figure in figures(folder).items():
-                client().log_figure(run_id, figure, name)
+                client().log_text(run_id, svg_of(figure), name)
         if manifest.kind in ("encoder", "finetuned_model"):
             uri = _log_model(run_id, manifest, folder)
             note = _how_to_use(uri, manifest)

@@ -90,11 +90,11 @@ def details_figures(folder: Path) -> Mapping[str, "Figure"]:
 
     details = Details.model_validate_json((folder / DETAILS).read_bytes())
     figures = {
-        "reliability.png": reliability_figure(details.calibration),
-        "confusion.png": confusions_figure(np.array(details.confusion), details.labels),
+        "reliability.svg": reliability_figure(details.calibration),
+        "confusion.svg": confusions_figure(np.array(details.confusion), details.labels),
     }
     if len(details.slices) >= 2:
-        figures["slices.png"] = slices_figure(details.slices, details.calibration["before"].accuracy)
+        figures["slices.svg"] = slices_figure(details.slices, details.calibration["before"].accuracy)
     return figures
 
 

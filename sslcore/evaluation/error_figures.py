@@ -1,22 +1,21 @@
-"""Plots of calibration, novelty, errors and slices, as matplotlib figures, in the style of figures.py."""
+"""Plots of calibration, novelty, errors and slices, as matplotlib figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sslcore.evaluation.figures import BASELINE, COLOURS
+from sslcore.evaluation.drawing import BASELINE, COLOURS, columns_of, new_figure
 from sslcore.evaluation.slices import Slice
 from sslcore.finetuning.calibration import Calibration
 from sslcore.finetuning.separation import separation
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DRAWN_BINS = 40
 NUMBERED = 20  # classes with more are drawn without a number in each field
-LONGEST_NAME = 32  # characters of a slice's
+LONGEST_NAME = 32  # letters of a slice's
 
 
 def reliability_figure(measured: Mapping[str, Calibration]) -> "Figure":
@@ -24,7 +23,7 @@ def reliability_figure(measured: Mapping[str, Calibration]) -> "Figure":
 
     One line for each name, as "before" and "after" a temperature. Below the diagonal the model is too sure.
     """
-    figure, (axes,) = _new(5.6, 5.2)
+    figure, (axes,) = new_figure(5.6, 5.2)
     axes.plot([0, 1], [0, 1], color=BASELINE, linewidth=0.8, linestyle=":")
     for place, (name, calibration) in enumerate(measured.items()):
         bins, colour = calibration.reliability, COLOURS[place % len(COLOURS)]
@@ -53,7 +52,7 @@ def novelty_figure(
 
     The axis ends at the 0.5 and 99.5 % quantiles of all rows: a few lie beyond.
     """
-    figure, all_axes = _new(7.0, 2.4 * len(scores) + 0.4, len(scores))
+    figure, all_axes = new_figure(7.0, 2.4 * len(scores) + 0.4, len(scores))
     for axes, (name, (in_domain, novel)) in zip(all_axes, scores.items(), strict=True):
         low, high = np.quantile(np.concatenate([in_domain, novel]), [0.005, 0.995])
         edges = np.linspace(low, high if high > low else low + 1, DRAWN_BINS + 1)
@@ -88,7 +87,7 @@ def confusions_figure(counts_CC: np.ndarray, labels: Sequence[str], *, most: int
         counts, names = gathered, [*(names[place] for place in kept), "(others)"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(4.5, 0.3 * len(names) + 2.5)
-    figure, (axes,) = _new(size, size)
+    figure, (axes,) = new_figure(size, size)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 4 else 0, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
@@ -110,7 +109,7 @@ def slices_figure(slices: Sequence[Slice], accuracy: float) -> "Figure":
     The dashed line is the accuracy on all rows; slices worse than all other rows have another colour and mark.
     """
     columns = list(dict.fromkeys(part.column for part in slices))
-    figure, (axes,) = _new(7.4, 0.23 * (len(slices) + len(columns)) + 1.5)
+    figure, (axes,) = new_figure(7.4, 0.23 * (len(slices) + len(columns)) + 1.5)
     beside: dict[str, Any] = {"fontsize": 8, "color": BASELINE, "transform": axes.get_yaxis_transform()}
     names: list[str] = []
     headings: list[int] = []
@@ -144,15 +143,8 @@ def slices_figure(slices: Sequence[Slice], accuracy: float) -> "Figure":
 def _short(name: str) -> str:
     """On one line, and with dollars that begin no formula."""
     name = " ".join(name.split())
-    return (name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…").replace("$", r"\$")
-
-
-def _new(width: float, height: float, panels: int = 1) -> "tuple[Figure, list[Axes]]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
-    all_axes = [figure.add_subplot(panels, 1, place + 1) for place in range(panels)]
-    for axes in all_axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(visible=True, alpha=0.25, linewidth=0.6)
-    return figure, all_axes
+    if columns_of(name) > LONGEST_NAME:
+        while columns_of(name) >= LONGEST_NAME:
+            name = name[:-1]
+        name += "…"
+    return name.replace("$", r"\$")

@@ -1,13 +1,16 @@
 """Plots of a report and of a training curve, as matplotlib figures; whoever asks decides where they go.
 
-Colours are Okabe and Ito's, which people of every colour vision tell apart; a contender's method is its line style, and
-its name stands at the end of its line rather than in a legend. No pyplot: nothing global changes.
+A contender's method is its line style, and its name stands at the end of its line rather than in a legend.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from sslcore.evaluation.drawing import BASELINE, COLOURS, new_figure, plain
+from sslcore.evaluation.error_figures import confusions_figure
 from sslcore.training.probing import ERROR, SCORE, Probed, best, rank_correlation, read_probes
 
 if TYPE_CHECKING:
@@ -16,8 +19,6 @@ if TYPE_CHECKING:
 
     from sslcore.evaluation.report import EvaluationReport
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-BASELINE = "#333333"
 LINES = {"tfidf": "-", "probe": "--", "fine_tuned": "-", "from_scratch": ":"}
 
 
@@ -26,12 +27,13 @@ def report_figures(folder: Path) -> Mapping[str, "Figure"]:
     from sslcore.evaluation.report import EvaluationReport
 
     report = EvaluationReport.load(folder)
-    figures = {"pretext_and_probe.png": probe_figure(report.probes)} if report.probes else {}
+    figures = {"pretext_and_probe.svg": probe_figure(report.probes)} if report.probes else {}
     if not report.table:
         return figures
-    figures["label_efficiency.png"] = label_efficiency_figure(report)
+    figures["label_efficiency.svg"] = label_efficiency_figure(report)
     if report.confusion is not None:
-        figures["confusion.png"] = confusion_figure(report)
+        title = f"{report.confusion.contender}\n% of each true class"
+        figures["confusion.svg"] = confusions_figure(np.array(report.confusion.rows), report.labels, title=title)
     return figures
 
 
@@ -41,7 +43,7 @@ def label_efficiency_figure(report: "EvaluationReport") -> "Figure":
     The two contenders that the verdict compares are drawn strong, their intervals as bands; the others thin, theirs as
     bars, moved a little sideways so that none covers another.
     """
-    figure, axes = _new(10.5, 5.4)
+    figure, (axes,) = new_figure(10.5, 5.4)
     verdict = report.verdict
     encoders = list(dict.fromkeys(c.encoder for c in report.contenders if c.encoder))
     x = [budget.labels for budget in report.budgets]
@@ -89,21 +91,18 @@ def curve_figures(folder: Path) -> Mapping[str, "Figure"]:
     By file name.
     """
     import pandas as pd
-    from matplotlib.figure import Figure
 
     curve = pd.read_parquet(folder / "curve.parquet")
     metrics = [name for name in curve["metric"].unique() if curve.loc[curve["metric"] == name, "value"].nunique() > 1]
     metrics = [name for name in metrics if name not in ("tokens", "done", SCORE, ERROR)] or ["loss"]
-    figure = Figure(figsize=(8.0, 2.4 * len(metrics)), layout="constrained", dpi=120)
-    for place, name in enumerate(metrics):
-        axes = figure.add_subplot(len(metrics), 1, place + 1)
+    figure, all_axes = new_figure(8.0, 2.4 * len(metrics), len(metrics))
+    for place, (name, axes) in enumerate(zip(metrics, all_axes, strict=True)):
         rows = curve[curve["metric"] == name].sort_values("step")
         axes.plot(rows["step"], rows["value"], color=COLOURS[place % len(COLOURS)], linewidth=1.6)
         axes.set_title(name.replace("_", " "), loc="left")
-        _plain(axes)
     axes.set_xlabel("step")
     probes = read_probes(folder)
-    return {"curve.png": figure, **({"pretext_and_probe.png": probe_figure({"": probes})} if probes else {})}
+    return {"curve.svg": figure, **({"pretext_and_probe.svg": probe_figure({"": probes})} if probes else {})}
 
 
 def probe_figure(probes: Mapping[str, Sequence[Probed]]) -> "Figure":
@@ -127,54 +126,13 @@ def probe_figure(probes: Mapping[str, Sequence[Probed]]) -> "Figure":
         for axes, x, at in ((over_steps, steps, chosen.step), (against_loss, losses, chosen.loss)):
             axes.errorbar(x, scores, errors, color=COLOURS[0], marker="o", markersize=3.5, linewidth=0, elinewidth=0.8)
             axes.plot(at, chosen.score, "o", markersize=11, markerfacecolor="none", color=COLOURS[1])
-            _plain(axes)
+            plain(axes)
         over_steps.plot(steps, scores, color=COLOURS[0], linewidth=1.6)
         over_steps.set_ylabel("probe, macro-F1 ± standard error", color=COLOURS[0])
         over_steps.set_title(f"{name}{': ' if name else ''}step {chosen.step:,} is kept", loc="left")
         if (rho := rank_correlation(found)) is not None:
             against_loss.set_title(f"Spearman's ρ {rho:.2f} over {len(found)} probes", loc="left")
     return figure
-
-
-def confusion_figure(report: "EvaluationReport") -> "Figure":
-    """Share of each true class (row) that was given each label (column); the diagonal is recall."""
-    import numpy as np
-
-    assert report.confusion is not None
-    counts = np.array(report.confusion.rows, dtype=float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = max(4.5, 0.42 * len(report.labels) + 2)
-    figure, axes = _new(size, size)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(report.labels))
-    axes.set_xticks(places, report.labels, rotation=90 if len(report.labels) > 4 else 0)
-    axes.set_yticks(places, report.labels)
-    axes.grid(visible=False)
-    for row in places:
-        for column in places:
-            if shares[row, column] >= 0.005 and len(report.labels) <= 30:
-                ink = "white" if shares[row, column] > 0.55 else "#333333"
-                axes.text(
-                    column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=ink, fontsize=7
-                )
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"{report.confusion.contender}\n% of each true class", loc="left", fontsize=10)
-    return figure
-
-
-def _new(width: float, height: float) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
-    axes = figure.add_subplot()
-    _plain(axes)
-    return figure, axes
-
-
-def _plain(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, alpha=0.25, linewidth=0.6)
 
 
 def _name_ends(axes: "Axes", ends: list[tuple[float, float, str, str, bool]]) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sslcore.evaluation.figures import BASELINE, COLOURS
+from sslcore.evaluation.drawing import BASELINE, COLOURS, plain
 from sslcore.evaluation.statistics import seed_noise
 from sslcore.finetuning.freezing import FIRST
 
@@ -46,8 +46,7 @@ def freeze_figure(study: "FreezeStudy") -> "Figure":
     below.set_ylim(bottom=0)
     above.set_ylabel(f"{study.metric.replace('macro_f1', 'macro-F1')} on {study.test_rows:,} test rows")
     for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(visible=True, alpha=0.25, linewidth=0.6)
+        plain(axes)
     above.set_title(study.sentence, loc="left", fontsize=9.5, color="#555555", pad=8, wrap=True)
     figure.suptitle("How much of the encoder has to learn?", x=0.01, ha="left", fontweight="bold")
     return figure

@@ -71,4 +71,4 @@ def freeze_study_figures(folder: Path) -> Mapping[str, "Figure"]:
     """The plot of a study's folder by file name."""
     from sslcore.finetuning.freeze_figure import freeze_figure
 
-    return {"freeze_study.png": freeze_figure(FreezeStudy.model_validate_json((folder / STUDY).read_bytes()))}
+    return {"freeze_study.svg": freeze_figure(FreezeStudy.model_validate_json((folder / STUDY).read_bytes()))}

@@ -100,7 +100,7 @@ def test_mlflow_holds_parameters_metrics_inputs_and_plots_and_nothing_runs(job: 
     note = made["encoder"].data.tags["mlflow.note.content"]
     assert f"sslcore encode {made['encoder'].data.tags['sslcore.key'].removeprefix('encoder/')} FILE" in note
     files = {f.path for f in client.list_artifacts(made["evaluation_report"].info.run_id)}
-    assert "label_efficiency.png" in files
+    assert "label_efficiency.svg" in files
     version = client.get_model_version_by_alias("installed-documentation", "champion")
     assert client.get_logged_model(version.source.removeprefix("models:/")).name == "finetuned_model"
     assert "labels per class" in version.description

@@ -103,7 +103,7 @@ def test_pretraining_that_knows_the_topics_is_worth_it(
         assert any(contender.name in line for line in screen)
         assert contender.name in page
     assert "| labels per class | 2 | 8 | all (80) |" in page
-    assert set(report_figures(tmp_path / "report")) == {"label_efficiency.png", "confusion.png"}
+    assert set(report_figures(tmp_path / "report")) == {"label_efficiency.svg", "confusion.svg"}
 
 
 def test_an_encoder_that_a_probe_chose_is_shown_with_its_probes_and_with_what_that_means(
@@ -124,7 +124,7 @@ def test_an_encoder_that_a_probe_chose_is_shown_with_its_probes_and_with_what_th
     assert "Spearman's ρ of pretext loss and probe -0.50" in report.markdown()
     assert any(note.startswith("skip_gram was chosen among its steps by a probe on labels") for note in report.notes)
     assert not any("other" in note.split() for note in report.notes)
-    assert "pretext_and_probe.png" in report_figures(folder)
+    assert "pretext_and_probe.svg" in report_figures(folder)
 
 
 def test_labels_that_no_text_explains_are_not_worth_it_or_cannot_be_told(

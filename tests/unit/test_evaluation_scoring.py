@@ -68,7 +68,7 @@ def test_a_classifiers_details_add_up(tmp_path: Path) -> None:
     wrong = [line for line in lines if line["said"]["label"] != line["label"]]
     mistakes = [json.loads(line) for line in (tmp_path / "mistakes.jsonl").read_text().splitlines()]
     assert sorted(line["text"] for line in mistakes) == sorted(line["text"] for line in wrong)
-    assert set(details_figures(tmp_path)) == {"reliability.png", "confusion.png", "slices.png"}
+    assert set(details_figures(tmp_path)) == {"reliability.svg", "confusion.svg", "slices.svg"}
 
 
 def test_a_score_has_no_classes_to_look_into(tmp_path: Path) -> None:

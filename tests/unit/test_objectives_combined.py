@@ -189,7 +189,7 @@ def test_every_loss_has_its_curve(corpus: EncodedCorpus, tmp_path: Path) -> None
     metrics = set(pd.read_parquet(tmp_path / "curve.parquet")["metric"])
     assert {"loss", "masked_lm.loss", "masked_lm.accuracy", "sim_cse.loss", "next_sentence.order_loss"} < metrics
     assert not [name for name in metrics if NOT_IN_A_NAME.search(name)]  # MLflow takes them as they are
-    titles = {axes.get_title(loc="left") for axes in curve_figures(tmp_path)["curve.png"].axes}
+    titles = {axes.get_title(loc="left") for axes in curve_figures(tmp_path)["curve.svg"].axes}
     assert {"loss", "masked lm.loss", "sim cse.loss", "tsdae.loss"} < titles
     encoder = Encoder.load(tmp_path)
     assert encoder.fresh(torch_generator(0)).dimensions == encoder.dimensions == 16

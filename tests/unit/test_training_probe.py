@@ -268,9 +268,9 @@ def test_what_the_probe_said_is_in_the_figures_and_none_without_one(corpus: Enco
         summary = write_encoder(objective, corpus, tmp_path / name, seed=0, probe=probe)
         assert ("probe" in summary) == (probe is not None)
         figures = curve_figures(tmp_path / name)
-        assert set(figures) == ({"curve.png", "pretext_and_probe.png"} if probe else {"curve.png"})
+        assert set(figures) == ({"curve.svg", "pretext_and_probe.svg"} if probe else {"curve.svg"})
     assert read_probes(tmp_path / "without") == ()
-    drawn = curve_figures(tmp_path / "with")["pretext_and_probe.png"].axes
+    drawn = curve_figures(tmp_path / "with")["pretext_and_probe.svg"].axes
     assert drawn[0].get_title(loc="left") == f"step {best(read_probes(tmp_path / 'with')).step} is kept"
     assert any(list(line.get_ydata()) == [p.score for p in read_probes(tmp_path / "with")] for line in drawn[0].lines)
 
