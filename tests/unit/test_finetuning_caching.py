@@ -83,7 +83,7 @@ def rows_of(encoder: Encoder) -> LabelledTexts:
 def test_any_batch_of_kept_rows_reads_as_if_it_were_computed(
     checkpoint: Encoder, head: type[Tokens], layers: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caching, "TOKENS_AT_ONCE", 64)
+    monkeypatch.setattr(caching, "tokens_at_once", lambda device: 64)
     rows = rows_of(checkpoint)
     network = head(checkpoint.network).eval()
     generator = np.random.default_rng(0)

@@ -24,7 +24,7 @@ from sslcore.finetuning.scores import accuracy, macro_f1
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts, softmax
 from sslcore.finetuning.validation import Validation
 from sslcore.models.encoder import Encoder
-from sslcore.models.transformer import AT_ONCE
+from sslcore.models.transformer import tokens_at_once
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.objectives.registry import AnyObjective
@@ -182,7 +182,7 @@ def test_many_texts_at_once_are_encoded_as_a_few() -> None:
     encoder = untrained(texts, MaskedLM(size="tiny", maximum_tokens=32, batch_tokens=64))
     many = [*texts, "", *texts] * 20
     ids, offsets = encoder.tokenizer.encode_batch(many)
-    assert len(ids) > AT_ONCE
+    assert len(ids) > tokens_at_once(torch.device("cpu"))
     np.testing.assert_allclose(encoder.encode_ids(ids, offsets)[: len(texts)], encoder.encode(texts), atol=1e-6)
 
 

@@ -149,7 +149,7 @@ def test_pairs_are_encoded_alike_in_parts_and_whole(tmp_path: Path, monkeypatch:
     network = shape.network(encoder, ()).eval()
     with torch.no_grad():
         whole = network.features(examples)
-        monkeypatch.setattr("sslcore.finetuning.shapes.pair_networks.AT_ONCE", 50)
+        monkeypatch.setattr("sslcore.finetuning.shapes.pair_networks.tokens_at_once", lambda device: 50)
         np.testing.assert_allclose(network.features(examples), whole, atol=1e-5)
     assert len(whole) == len(SENTENCES)
 

@@ -14,7 +14,7 @@ from sslcore.finetuning.encoded import EncodedTexts, tensors
 from sslcore.finetuning.losses import Criterion, ScoreLoss
 from sslcore.finetuning.shapes.linear_head import LinearHead
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
-from sslcore.models.transformer import AT_ONCE
+from sslcore.models.transformer import tokens_at_once
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class CrossEncoder(LinearHead):
         """[B, D]"""
         if torch.is_grad_enabled():
             return self._vectors(examples)
-        return torch.cat([self._vectors(part) for part in in_parts(examples, AT_ONCE)])
+        return torch.cat([self._vectors(part) for part in in_parts(examples, tokens_at_once(self.feature_mean.device))])
 
     def _vectors(self, examples: TextPairs) -> torch.Tensor:
         encoder: Any = self.encoder
@@ -152,7 +152,10 @@ class CosineBiEncoder(DownstreamNetwork):
         training = self.training
         self.eval()
         with torch.no_grad():
-            parts = [self.decided(self.features(part), part) for part in in_parts(examples, AT_ONCE)]
+            parts = [
+                self.decided(self.features(part), part)
+                for part in in_parts(examples, tokens_at_once(self.criterion.lowest.device))
+            ]
             means = self.criterion.width * self.criterion.first_outputs() + self.criterion.lowest
             self.head.bias.add_((means - torch.cat(parts).mean()) / self.criterion.width)
         self.train(training)

@@ -11,7 +11,7 @@ from torch import nn
 
 from sslcore.finetuning.shapes.linear_head import SMALLEST_SPREAD
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
-from sslcore.models.transformer import AT_ONCE
+from sslcore.models.transformer import tokens_at_once
 
 SAMPLE = 1024  # training rows whose tokens say mean and spread: as good as all, and a memory that does not grow
 
@@ -52,7 +52,8 @@ class TokenNetwork(DownstreamNetwork):
         """The same, some rows at a time where no gradient is wanted."""
         if torch.is_grad_enabled():
             return self.states(examples)
-        parts = np.flatnonzero(np.diff(np.cumsum(examples.lengths) // AT_ONCE)) + 1
+        at_once = tokens_at_once(self.feature_mean.device)
+        parts = np.flatnonzero(np.diff(np.cumsum(examples.lengths) // at_once)) + 1
         return torch.cat([self.states(examples.take(rows)) for rows in np.split(np.arange(len(examples)), parts)])
 
     def prepare(self, examples: Any) -> None:
