@@ -81,7 +81,7 @@ def assert_probabilities(said: np.ndarray, labels: list[str], answers: pa.Table)
     assert [labels[place] for place in said.argmax(axis=1)] == answers["label"].to_pylist()
 
 
-@pytest.mark.parametrize("score", ["nearest", "mahalanobis"])
+@pytest.mark.parametrize("score", ["nearest", "mahalanobis", "energy"])
 def test_classes_are_the_models_calibrated_and_cut_where_it_cuts(
     encoders: dict[str, Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: Score
 ) -> None:
