@@ -15,8 +15,8 @@ from sslcore.finetuning import FineTuning, write_finetuned_model
 from sslcore.finetuning.model import FineTunedModel
 from sslcore.finetuning.shapes.classification import Classification
 from sslcore.finetuning.shapes.pairs import Pairs
+from tests.topics import untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import untrained
 
 
 class Given:

@@ -21,8 +21,8 @@ from sslcore.models.transformer import TransformerEncoder
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.masked_lm import MaskedLM
 from tests.checkpoints import KINDS, SENTENCES, made_checkpoint
+from tests.topics import TOPICS, labelled, untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import TOPICS, labelled, untrained
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -20,47 +20,22 @@ from sslcore.finetuning.encoded import EncodedTexts, outputs
 from sslcore.finetuning.model import FineTunedModel
 from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.rows import CorpusRows
-from sslcore.finetuning.scores import accuracy, macro_f1
+from sslcore.finetuning.scores import accuracy
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts, softmax
-from sslcore.finetuning.validation import Validation
 from sslcore.models.encoder import Encoder
 from sslcore.models.transformer import tokens_at_once
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.masked_lm import MaskedLM
-from sslcore.objectives.registry import AnyObjective
 from sslcore.objectives.skip_gram import SkipGram
-from sslcore.tokenization.tokenizer import fit_tokenizer
-from sslcore.tokenization.words import Words
 from sslcore.training.devices import torch_threads
 from tests.checkpoints import SENTENCES, made_checkpoint
+from tests.topics import CLASS, QUICK, TOPICS, Task, labelled, topic_task, untrained
 from tests.unit.conftest import topic_texts
-
-TOPICS = ["farming", "music", "sailing", "weaving"]
-CLASS = Classification()
-QUICK = FineTuning(epochs=2, minimum_steps=60)
-
-
-def untrained(texts: list[str], objective: AnyObjective = SkipGram(dimensions=16)) -> Encoder:
-    """An encoder with the objective's network as it starts."""
-    tokenizer = fit_tokenizer(Words(minimum_count=1), texts)
-    network = objective.network(tokenizer, torch.Generator().manual_seed(0))
-    return Encoder(tokenizer, network, objective.model_dump(mode="json"), 0)
-
-
-def labelled(encoder: Encoder, texts: list[str], labels: list[str], names: list[str] = TOPICS) -> LabelledTexts:
-    encoded = EncodedTexts.of(texts, encoder.tokenizer, encoder.network, maximum_tokens=512)
-    return LabelledTexts(encoded, np.array([names.index(label) for label in labels]))
 
 
 @pytest.fixture(scope="module")
-def task() -> tuple[Encoder, LabelledTexts, LabelledTexts]:
-    texts, labels = topic_texts(400, seed=0)
-    held_out, held_out_labels = topic_texts(80, seed=1)
-    encoder = untrained(texts)
-    return encoder, labelled(encoder, texts, labels), labelled(encoder, held_out, held_out_labels)
-
-
-Task = tuple[Encoder, LabelledTexts, LabelledTexts]
+def task() -> Task:
+    return topic_task()
 
 
 def weights(model: FineTunedModel) -> dict[str, torch.Tensor]:
@@ -197,49 +172,6 @@ def test_one_seed_gives_the_same_weights_and_touches_no_global_generator(task: T
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
-
-
-def test_the_best_validated_weights_are_kept_and_training_stops_early(task: Task) -> None:
-    encoder, train, validation = task
-    shuffled = LabelledTexts(
-        validation.encoded, np.roll(validation.classes, 1)
-    )  # the better it learns, the worse it looks
-    config = FineTuning(epochs=2, minimum_steps=60, patience=2)
-    model = fine_tune(CLASS, encoder, train, shuffled, config, labels=TOPICS, seed=0)
-    assert model.training.best_step < model.training.steps < config.steps(len(train))
-    logits = model.logits_of(shuffled.encoded)
-    assert macro_f1(shuffled.classes, logits.argmax(axis=1)) == pytest.approx(model.training.validation["macro_f1"])
-    losses = {step: value for step, metric, value in model.curve if metric == "validation_loss"}
-    assert losses[model.training.best_step] == pytest.approx(model.training.validation["loss"])
-
-
-def test_of_weights_that_validation_cannot_tell_apart_the_later_are_kept(task: Task) -> None:
-    _, train, _ = task
-    rows = train.take(np.arange(64))
-
-    def kept_of(*scores: float) -> tuple[int, bool]:
-        """The step of the weights that are kept, and whether it is enough."""
-        points = [
-            (10 * place, {"done": place / 12, "validation_macro_f1": score, "validation_loss": 1.0})
-            for place, score in enumerate(scores, start=1)
-        ]
-        validation = Validation(CLASS, rows, TOPICS, patience=3)
-        return validation.best_step(points), validation.exhausted(points)
-
-    # Of 64 rows at 0.90 the standard error is 0.0375.
-    assert kept_of(0.5, 0.9, 0.87) == (30, False)
-    assert kept_of(0.5, 0.9, 0.86) == (20, False)
-    assert kept_of(0.5, 0.9, 0.87, 0.80, 0.89) == (50, True)  # none is better than the second
-    assert kept_of(0.5, 0.9, 0.87, 0.80, 0.91) == (50, False)
-    assert kept_of(1.0, 0.99) == (10, False)
-
-
-def test_without_validation_the_last_weights_are_kept(task: Task) -> None:
-    encoder, train, validation = task
-    nothing = LabelledTexts(validation.encoded.take(np.arange(0)), validation.classes[:0])
-    model = fine_tune(CLASS, encoder, train, nothing, QUICK, labels=TOPICS, seed=0)
-    assert model.training.best_step == model.training.steps == QUICK.steps(len(train))
-    assert model.training.validation == {}
 
 
 def test_metrics_and_progress_are_told_as_they_come(task: Task) -> None:
@@ -437,15 +369,6 @@ def test_smoothing_and_focus_learn_as_well_and_are_less_sure(shape: Classificati
     assert other.training.validation["accuracy"] > 0.9
     sure = [np.sort(softmax(model.logits_of(train.encoded)), axis=1)[:, -1].mean() for model in (plain, other)]
     assert sure[1] < sure[0]
-
-
-def test_the_metric_that_chooses_is_the_one_that_was_asked_for(task: Task) -> None:
-    encoder, train, validation = task
-    shape = Classification(metric="mcc")
-    assert shape.chosen_by == ("mcc", "-loss")
-    model = fine_tune(shape, encoder, train, validation, QUICK, labels=TOPICS, seed=0)
-    values = {step: value for step, name, value in model.curve if name == "validation_mcc"}
-    assert values[model.training.best_step] == max(values.values()) == model.training.validation["mcc"]
 
 
 def test_rows_without_a_label_are_named() -> None:

@@ -14,8 +14,8 @@ from sslcore.finetuning.resampling import SLOW_RESAMPLES, output_offsets, resamp
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.masked_lm import MaskedLM
+from tests.topics import TOPICS, labelled, untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import TOPICS, labelled, untrained
 
 GROUPS = [("embeddings", ["e"]), ("layer 1", ["1"]), ("layer 2", ["2"])]
 CLASS = Classification()

@@ -29,8 +29,8 @@ from sslcore.models.encoder import Encoder
 from sslcore.objectives.causal_lm import CausalLM
 from sslcore.objectives.masked_lm import MaskedLM
 from tests.checkpoints import KINDS, SENTENCES, made_checkpoint
+from tests.topics import TOPICS, labelled, untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import TOPICS, labelled, untrained
 
 GROUPS = [
     ("embeddings", ["words.weight", "norm.bias"]),

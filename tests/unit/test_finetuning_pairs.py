@@ -21,8 +21,8 @@ from sslcore.finetuning.shapes.pairs import Pairs
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.masked_lm import MaskedLM
 from tests.checkpoints import SENTENCES, made_checkpoint
+from tests.topics import untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import untrained
 
 QUICK = FineTuning(epochs=2, minimum_steps=30)
 FRAMES: dict[str, tuple[str, list[str]]] = {

@@ -17,8 +17,8 @@ from sslcore.finetuning.shapes.pairs import Pairs
 from sslcore.finetuning.tuning import with_maximum_tokens
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.masked_lm import MaskedLM
+from tests.topics import CLASS, TOPICS, labelled, untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import CLASS, TOPICS, labelled, untrained
 
 QUICK = FineTuning(epochs=1, minimum_steps=25, patience=12)
 

@@ -14,8 +14,8 @@ from sslcore.finetuning.model import FineTunedModel
 from sslcore.finetuning.shapes.classification import Classification
 from sslcore.serving import answering
 from sslcore.serving.answering import answered_file, write_answers
+from tests.topics import TOPICS, labelled, untrained
 from tests.unit.conftest import topic_texts
-from tests.unit.test_finetuning_classification import TOPICS, labelled, untrained
 
 
 @pytest.fixture(scope="module")
