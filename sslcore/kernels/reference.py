@@ -56,11 +56,13 @@ def path_targets(center: int, paths: Paths) -> Targets:
     return paths.nodes[here], (paths.turns[here] > 0).astype(float)
 
 
-def step(X_MD: np.ndarray, Y_JD: np.ndarray, labels_J: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """What to add to X and to Y, per unit of learning rate, and the loss of the M × J pairs in nats."""
+def step(
+    X_MD: np.ndarray, Y_JD: np.ndarray, labels_J: np.ndarray, times_J: np.ndarray | float = 1.0
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """What to add to X and to Y, per unit of learning rate, and the loss of the M × J pairs in nats, each so often."""
     logits_MJ = X_MD @ Y_JD.T
-    errors_MJ = labels_J - sigmoid(logits_MJ)
-    loss = float(np.logaddexp(0, np.where(labels_J == 1, -logits_MJ, logits_MJ)).sum())  # -log sigmoid(±x)
+    errors_MJ = times_J * (labels_J - sigmoid(logits_MJ))
+    loss = float((times_J * np.logaddexp(0, np.where(labels_J == 1, -logits_MJ, logits_MJ))).sum())  # -log sigmoid(±x)
     return errors_MJ @ Y_JD, errors_MJ.T @ X_MD, loss
 
 
@@ -107,20 +109,22 @@ def update_subwords(
     bag: np.ndarray,
     contexts_M: np.ndarray,
     negatives_K: np.ndarray,
+    times_K: np.ndarray,
     rate: float,
 ) -> tuple[float, int]:
     """Skip-gram from a word that is a bag of rows (Bojanowski et al. 2017): their mean predicts each context.
 
-    Each pair of word and context is told apart from the same negatives; one that stands in the window is left out.
-    Every row of the bag receives the whole gradient of the mean, as in fastText's code.
+    Each pair of word and context is told apart from the same negatives, each so many times; one that stands in the
+    window is left out. Every row of the bag receives the whole gradient of the mean, as in fastText's code.
     """
-    noise = negatives_K[~np.isin(negatives_K, contexts_M)]
-    rows_J = np.concatenate([contexts_M, np.repeat(noise, len(contexts_M))])
-    labels_J = np.concatenate([np.ones(len(contexts_M)), np.zeros(len(rows_J) - len(contexts_M))])
-    to_X_1D, to_Y_JD, loss = step(inputs[bag].mean(0, keepdims=True), outputs_VD[rows_J], labels_J)
+    M, apart_K = len(contexts_M), ~np.isin(negatives_K, contexts_M)
+    rows_J = np.concatenate([contexts_M, negatives_K[apart_K]])
+    labels_J = np.concatenate([np.ones(M), np.zeros(len(rows_J) - M)])
+    times_J = np.concatenate([np.ones(M), M * times_K[apart_K]])
+    to_X_1D, to_Y_JD, loss = step(inputs[bag].mean(0, keepdims=True), outputs_VD[rows_J], labels_J, times_J)
     np.add.at(inputs, bag, rate * to_X_1D)
     np.add.at(outputs_VD, rows_J, rate * to_Y_JD)
-    return loss, len(contexts_M)
+    return loss, M
 
 
 def update_windows(

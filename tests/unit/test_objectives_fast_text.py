@@ -59,6 +59,7 @@ def test_the_kernel_makes_the_updates_of_the_reference(window: int, negatives: i
     windows, state = draws.draw_windows(ids, np.array([0, 15, 16, 40]), keep, window, np.uint64(3))
     noise = draws.alias_table(reference.noise_distribution(counts))
     drawn, times = draws.draw_negatives(noise, len(windows.words), negatives, state)
+    times *= np.float32(0.5)
     slow_in, slow_out = (generator.normal(0, dimensions**-0.25, (n, dimensions)) for n in (12, 8))
     fast_in, fast_out = (np.zeros((n, padded(dimensions)), np.float32) for n in (12, 8))
     fast_in[:, :dimensions], fast_out[:, :dimensions] = slow_in, slow_out
@@ -68,7 +69,7 @@ def test_the_kernel_makes_the_updates_of_the_reference(window: int, negatives: i
         if len(contexts):
             rate = 0.05 - 0.04 * i / len(windows.words)
             loss, pairs = reference.update_subwords(
-                slow_in, slow_out, np.array(bags_of[word]), contexts, drawn[i], rate
+                slow_in, slow_out, np.array(bags_of[word]), contexts, drawn[i], times[i], rate
             )
             slow_loss, slow_pairs = slow_loss + loss, slow_pairs + pairs
     fast_loss, fast_pairs = subwords.update_subword_windows(fast_in, fast_out, bags, windows, drawn, times, 0.05, 0.01)
