@@ -69,7 +69,9 @@ def join(device: str) -> Team | None:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         atexit.register(_leave)
     size = distributed.get_world_size()
-    return Team(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)), device)
+    team = Team(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)), device)
+    team.wait()  # the first may still be writing the checkpoint of a run before, which all are to find
+    return team
 
 
 def _leave() -> None:

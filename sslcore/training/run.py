@@ -93,6 +93,8 @@ def run(beginning: Callable[[], Learner], batches: Batches, kind: str, consumers
             begin, slowed = found.begin, max(slowed, found.slowed)
             for step, metrics in curve.points:
                 consumers.on_metrics(step, metrics)
+        if team is not None:
+            _check_same_step(begin.step, team)
         learner.slow_down(SLOWER**slowed)
         source = Ahead(batches, begin.step)
         try:
@@ -114,6 +116,16 @@ def run(beginning: Callable[[], Learner], batches: Batches, kind: str, consumers
             if consumers.measure:
                 _go_back_to_best(learner, checkpoints.best, team)
             return Ended(learner, curve.points, source.waited)
+
+
+def _check_same_step(step: int, team: Team) -> None:
+    """Raise UserError, in all processes, if one would go on from another step: they would wait for one another."""
+    first = int(team.from_first(np.array(step)))
+    if team.any(first != step):
+        raise UserError(
+            f"the first process goes on from step {first}, not all of the others do (process {team.rank + 1} of "
+            f"{team.size} from {step}); give a folder of checkpoints that every process sees, on every machine"
+        )
 
 
 def _take_steps(

@@ -1,5 +1,6 @@
 """A run that is killed and started again ends as an unbroken one, to the byte."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,95 +16,20 @@ import torch
 
 from sslcore.artifacts import CHECKPOINT, ArtifactStore
 from sslcore.errors import UserError
-from sslcore.objectives.autoencoder import Autoencoder
-from sslcore.objectives.byol import BYOL
-from sslcore.objectives.causal_lm import CausalLM
-from sslcore.objectives.cbow import CBOW
-from sslcore.objectives.combined import Combined
-from sslcore.objectives.contractive_autoencoder import ContractiveAutoencoder
-from sslcore.objectives.convolutional_autoencoder import ConvolutionalAutoencoder
-from sslcore.objectives.cpc import CPC
 from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
-from sslcore.objectives.fast_text import FastText
-from sslcore.objectives.info_nce import InfoNCE
-from sslcore.objectives.masked_lm import MaskedLM
-from sslcore.objectives.moco import MoCo
-from sslcore.objectives.next_sentence import NextSentence
-from sslcore.objectives.registry import AnyObjective
-from sslcore.objectives.replaced_tokens import ReplacedTokens
-from sslcore.objectives.s4l import S4L
-from sslcore.objectives.sentence_order import SentenceOrder
-from sslcore.objectives.sequence_denoising import SequenceDenoising
-from sslcore.objectives.sim_cse import SimCSE
-from sslcore.objectives.sim_siam import SimSiam
-from sslcore.objectives.skip_gram import SkipGram
-from sslcore.objectives.sparse_autoencoder import SparseAutoencoder
-from sslcore.objectives.stacked_autoencoder import StackedAutoencoder
-from sslcore.objectives.tsdae import TSDAE
-from sslcore.objectives.variational_autoencoder import VariationalAutoencoder
+from sslcore.objectives.registry import objective_kinds
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training import checkpoints
 from sslcore.training.checkpoints import Checkpoints
 from sslcore.training.learner import KernelLearner, Metrics, TorchLearner
 from sslcore.training.loop import Begin, Curve
 from sslcore.training.pretraining import pretrain, write_encoder
-
-LISTS = [[f"w{(i * j) % 97}" for j in range(60)] for i in range(1, 700)]
-SMALL: dict[str, Any] = {"size": "tiny", "dimensions": 16, "layers": 1, "batch_size": 150, "epochs": 2}
-OF_PIECES: dict[str, Any] = {"size": "tiny", "dimensions": 16, "maximum_tokens": 32, "batch_tokens": 8192, "epochs": 2}
-OBJECTIVES: dict[str, AnyObjective] = {
-    "skip_gram": SkipGram(dimensions=8, epochs=6, deterministic=True),
-    "hierarchical": SkipGram(dimensions=8, epochs=6, deterministic=True, output="hierarchical_softmax"),
-    "cbow": CBOW(dimensions=8, epochs=6, deterministic=True),
-    "fast_text": FastText(dimensions=8, epochs=6, deterministic=True, buckets=500),
-    "denoising_autoencoder": DenoisingAutoencoder(dimensions=8, epochs=3),
-    **{
-        o.kind: o
-        for o in (
-            SimCSE(**SMALL, head="mlp"),
-            InfoNCE(**SMALL, chunk=50),
-            MoCo(**SMALL, queue=256),
-            BYOL(**SMALL),
-            SimSiam(**SMALL),
-            CPC(**SMALL),
-            TSDAE(**SMALL, parts=2),
-        )
-    },
-    **{
-        o.kind: o
-        for o in (
-            MaskedLM(**OF_PIECES),
-            CausalLM(**OF_PIECES),
-            ReplacedTokens(**OF_PIECES, parts=2),
-            NextSentence(**OF_PIECES),
-            SentenceOrder(**OF_PIECES, masked_share=0),
-            SequenceDenoising(**OF_PIECES, deletion=0.1),
-        )
-    },
-    "combined": Combined(
-        **{**OF_PIECES, "epochs": 1},
-        parts=2,
-        members=[{"kind": kind, "batch_size": 150} for kind in ("tsdae", "moco", "byol")],
-    ),
-    "s4l": S4L(**OF_PIECES, parts=2),
-    "autoencoder": Autoencoder(dimensions=8, epochs=3),
-    "stacked_autoencoder": StackedAutoencoder(dimensions=8, hidden_dimensions=12, epochs=3),
-    "sparse_autoencoder": SparseAutoencoder(dimensions=8, epochs=3),
-    "contractive_autoencoder": ContractiveAutoencoder(dimensions=8, epochs=3),
-    "convolutional_autoencoder": ConvolutionalAutoencoder(dimensions=8, word_dimensions=8, channels=8, epochs=3),
-    "variational_autoencoder": VariationalAutoencoder(dimensions=8, hidden_dimensions=12, epochs=3),
-}
-
-
-class StoppedError(Exception):
-    pass
+from tests.broken_runs import OBJECTIVES, StoppedError, in_one_go, in_pieces, labelled_corpus
 
 
 @pytest.fixture(scope="module")
 def corpus() -> EncodedCorpus:
-    made = EncodedCorpus.from_token_lists(LISTS)
-    made.labels, made.label_names = np.arange(made.documents, dtype=np.int32) % 2, ("even", "odd")
-    return made
+    return labelled_corpus()
 
 
 @pytest.fixture(autouse=True)
@@ -112,28 +38,41 @@ def at_every_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
 
 
+def test_every_objective_is_broken_here() -> None:
+    assert {objective.kind for objective in OBJECTIVES.values()} == set(objective_kinds())
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_run_broken_at_any_point_ends_like_an_unbroken_one(name: str, corpus: EncodedCorpus, tmp_path: Path) -> None:
-    objective = OBJECTIVES[name]
-    unbroken: list[tuple[int, Metrics]] = []
-    expected = pretrain(objective, corpus, seed=3, on_metrics=lambda s, m: unbroken.append((s, m)))
-    heard: list[tuple[int, Metrics]] = []
-    for stop in (2, 4, None):
+    assert in_pieces(OBJECTIVES[name], corpus, tmp_path) == in_one_go(OBJECTIVES[name], corpus)
 
-        def hear(step: int, metrics: Metrics, stop: int | None = stop) -> None:
-            heard.append((step, metrics))
-            if len(heard) == stop:  # in the middle of a step: the checkpoint of the one before stands
-                raise StoppedError
 
-        heard.clear()
-        if stop is None:
-            resumed = pretrain(objective, corpus, seed=3, on_metrics=hear, checkpoints=tmp_path)
-        else:
-            with pytest.raises(StoppedError):
-                pretrain(objective, corpus, seed=3, on_metrics=hear, checkpoints=tmp_path)
-    assert heard == unbroken
-    for key, tensor in expected.network.state_dict().items():
-        assert np.array_equal(tensor.numpy(), resumed.network.state_dict()[key].numpy()), key
+TWO = """
+import hashlib, json
+from pathlib import Path
+from torch import distributed
+from sslcore.training import checkpoints
+from tests.broken_runs import OBJECTIVES, in_one_go, in_pieces, labelled_corpus
+
+checkpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9
+corpus, said = labelled_corpus(), {}
+for name, objective in OBJECTIVES.items():
+    runs = in_pieces(objective, corpus, Path(name)), in_one_go(objective, corpus)
+    said[name] = [hashlib.sha256(repr(run).encode()).hexdigest() for run in runs]
+Path(f"{distributed.get_rank()}.json").write_text(json.dumps(said))
+"""
+
+
+def test_of_two_processes_too(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "two.py"]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert one.keys() == OBJECTIVES.keys()
+    assert {name for name, (pieces, whole) in one.items() if pieces != whole} == set()
+    assert one == other
 
 
 def test_the_seconds_of_a_resumed_run_count_from_its_first_attempt(corpus: EncodedCorpus, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Two processes that torchrun started train together, over gloo on the CPU."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,33 @@ def test_one_that_is_asked_to_end_takes_the_others_with_it_after_the_same_step_w
     resumed, other, unbroken, last = (np.load(tmp_path / f"{name}.npy") for name in names)
     for array in (other, unbroken, last):
         np.testing.assert_array_equal(resumed, array)
+
+
+APART = """
+import os
+from pathlib import Path
+import sslcore
+from sslcore.training import checkpoints
+from tests.broken_runs import OBJECTIVES, in_pieces, labelled_corpus
+
+checkpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9
+rank = os.environ["RANK"]
+try:
+    in_pieces(OBJECTIVES["skip_gram"], labelled_corpus(), Path(f"seen by {rank} alone"))
+except sslcore.UserError as error:
+    Path(f"{rank}.txt").write_text(str(error))
+"""
+
+
+def test_processes_that_see_different_checkpoints_say_so_and_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "apart.py").write_text(APART)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "apart.py"]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    assert said[1].startswith("the first process goes on from step ")
+    assert "(process 2 of 2 from 0); give a folder of checkpoints that every process sees" in said[1]
 
 
 FEWER = """
