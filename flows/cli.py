@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flows import downstream
-from flows.options import NO_SETTINGS, STORE, Json, Label, Model, Set, Store, Text, here, run_step, say
+from flows.options import DEVICE, NO_SETTINGS, STORE, Device, Json, Label, Model, Set, Store, Text, here, run_step, say
 from sslcore.errors import UserError
 
 app = typer.Typer(
@@ -82,11 +82,12 @@ def run(
     text: Text = "",
     label: Label = "",
     settings: Set = NO_SETTINGS,
+    device: Device = DEVICE,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
     """The whole job, from raw text to the registry and a verdict."""
-    with here(store):
+    with here(store, device):
         from flows.job import job_from_file, job_from_source
         from flows.server import prefect_server
         from sslcore.corpus.sources import readable_files
@@ -185,6 +186,7 @@ def pretrain(
         bool, typer.Option("--stop-on-collapse", help="An error, not a warning, when the vectors become the same.")
     ] = False,
     settings: Set = NO_SETTINGS,
+    device: Device = DEVICE,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -197,7 +199,7 @@ def pretrain(
     stopping = {"probe": Probing() if probe else None, "stop_on_collapse": stop_on_collapse}
     source = {"corpus": corpus, "text": text, "label": label, "sequences": sequences, "continuing": continuing}
     parameters = {**source, "objective": spec, "seed": seed, **stopping}
-    with here(store):
+    with here(store, device):
         _check(corpus, text, label, sequences=sequences, continuing=continuing)
         run_step("pretraining", parameters, as_json)
 
@@ -209,6 +211,7 @@ def evaluate(
     text: Text = "",
     seed: int = 0,
     settings: Set = NO_SETTINGS,
+    device: Device = DEVICE,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -218,7 +221,7 @@ def evaluate(
 
     config = parsed(Evaluation, {}, tuple(settings), "evaluate")
     parameters = {"source": source, "text": text, "label": label, "evaluation": config, "seed": seed}
-    with here(store):
+    with here(store, device):
         _check(source, text, label)
         run_step("evaluation", parameters, as_json)
 
@@ -230,11 +233,12 @@ def evaluate(
 def up(
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server and UI.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow server and UI.")] = 5000,
+    device: Device = DEVICE,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
     """Start Prefect, MLflow, a worker and the deployments."""
-    with here(store):
+    with here(store, device):
         from flows.screen import shown
         from tasks import runtime, services
 

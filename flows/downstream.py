@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import NO_SETTINGS, STORE, Json, Model, Set, Store, here, say
+from flows.options import DEVICE, NO_SETTINGS, STORE, Device, Json, Model, Set, Store, here, say
 from sslcore.errors import UserError
 
 app = typer.Typer()
@@ -32,6 +32,7 @@ def finetune(
     name: Annotated[str, typer.Option(help="Register the best model under this name.")] = "",
     seed: int = 0,
     settings: Set = NO_SETTINGS,
+    device: Device = DEVICE,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +57,7 @@ def finetune(
         "unlabelled": unlabelled,
         "outliers": outliers,
     }
-    with here(store):
+    with here(store, device):
         check_rows(rows, encoder, theirs, recipe.shape, tuple(slices))
         from flows import running
         from flows.finetuning import finetuning
@@ -78,6 +79,7 @@ def freeze_study(
     columns: Column = NO_COLUMNS,
     seed: int = 0,
     settings: Set = NO_SETTINGS,
+    device: Device = DEVICE,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +90,7 @@ def freeze_study(
     recipe = parsed(Recipe, {"shape": {"kind": shape}}, tuple(settings), "freeze-study")
     theirs = columns_of(columns)
     given = {"rows": rows, "encoder": encoder, "columns": theirs, "minimum_effect": minimum_effect}
-    with here(store):
+    with here(store, device):
         check_rows(rows, encoder, theirs, recipe.shape)
         from flows import running
         from flows.freeze_study import freeze_study as study

@@ -10,19 +10,32 @@ from typing import Annotated, Any
 import typer
 
 Store = Annotated[Path, typer.Option("--store", envvar="SSLCORE_STORE", help="Folder of all artefacts.")]
+Device = Annotated[
+    str, typer.Option("--device", envvar="SSLCORE_DEVICE", help="Where to train: cpu, cuda, cuda:1, mps.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
 Text = Annotated[str, typer.Option("--text", help="Column of the text; found by itself when there is no doubt.")]
 Label = Annotated[str, typer.Option("--label", help="Column of the label; @folder or @file for the name of either.")]
 Set = Annotated[list[str], typer.Option("--set", help="Change a field of the configuration: a.b=c. Repeatable.")]
 Model = Annotated[str, typer.Argument(help="A folder, an artefact key, or models:/name@alias.")]
 STORE = Path("store")
+DEVICE = "cpu"
 NO_SETTINGS: list[str] = []
 
 
 @contextlib.contextmanager
-def here(store: Path) -> Iterator[None]:
-    """Point this process, and those it starts, at the store."""
+def here(store: Path, device: str = "") -> Iterator[None]:
+    """Point this process, and those it starts, at the store and, if one is given, the device.
+
+    Raises UserError for a device that is not there.
+    """
     os.environ["SSLCORE_STORE"] = str(store.expanduser().absolute())
+    if device:
+        os.environ["SSLCORE_DEVICE"] = device
+    if device not in ("", DEVICE):
+        from sslcore.training.devices import check_device
+
+        check_device(device)
     yield
 
 

@@ -19,17 +19,13 @@ def run_flow(flow: "Flow[Any, Any]", parameters: dict[str, Any], *, quiet: bool)
 
     from flows.screen import shown
     from flows.server import wait_for_records, wait_for_server
-    from sslcore.training.devices import check_device
     from tasks import services, tracking
 
-    device = runtime.current().device
-    if device != "cpu":
-        check_device(device)
     steps: list[StepReport] = []
     with shown(quiet=quiet), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         tracking.prepare()
         wait_for_server()
-        if device != "cpu":
+        if runtime.current().device != "cpu":
             services.limit_gpu(os.environ["PREFECT_API_URL"])
         runtime.finished.append(steps.append)
         try:

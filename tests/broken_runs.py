@@ -69,6 +69,7 @@ OBJECTIVES: dict[str, AnyObjective] = {
             SequenceDenoising(**OF_PIECES, deletion=0.1),
         )
     },
+    **{precision: MaskedLM(**OF_PIECES, parts=2, precision=precision) for precision in ("bfloat16", "float16")},
     "combined": Combined(
         **{**OF_PIECES, "epochs": 1},
         parts=2,

@@ -141,6 +141,7 @@ def test_unlabelled_text_gets_an_encoder_and_cannot_tell(tmp_path: Path, store: 
         (("run", "nowhere.yaml"), "nowhere.yaml"),
         (("ingest", "empty.csv"), "empty.csv"),
         (("pretrain", "table.csv", "--objective", "glove"), "glove"),
+        (("pretrain", "table.csv", "--device", "cuda:99"), "cuda:99"),
         (("predict", "models:/nobody@champion"), "nobody"),
         (("encode", "0123456789"), "0123456789"),
         (("run", "table.csv", "--set", "seed"), "field=value"),
