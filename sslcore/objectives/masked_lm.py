@@ -5,7 +5,8 @@ token, 10 % stay. Masks are drawn anew in each epoch (Liu et al. 2019, "RoBERTa"
 Liu, Qin, Yang 2021, "Pre-Training with Whole Word Masking for Chinese BERT"; spans: Joshi et al. 2020, "SpanBERT",
 section 3.1.
 
-Wants: a million words or more of running text. Requires: nothing else; a GPU from `small` on.
+Wants: a million words or more of running text, and thousands of steps (`batch_tokens`, `epochs`). Requires: nothing
+else; a GPU from `small` on.
 Costs: one pass of the encoder over a text, and the vocabulary for a sixth of its tokens.
 Relation: sees both sides of a token, where a causal model sees one; learns from a sixth of the tokens of a step, where
 replaced-token detection learns from all.

@@ -78,7 +78,12 @@ class TransformerObjective(BaseModel):
         default="mean", description="Vector of a text: the mean of its tokens' states, or the state of its first."
     )
     epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the corpus.")
-    batch_tokens: int = Field(default=8192, ge=8, le=10_000_000, description="Tokens in a step, about.")
+    batch_tokens: int = Field(
+        default=8192,
+        ge=8,
+        le=10_000_000,
+        description="Tokens in a step, about. Fewer make more steps of the same text: 1024 where it is little.",
+    )
     learning_rate: Annotated[float, Field(gt=0, le=1)] | Literal["find"] | None = Field(
         default=None,
         description="Highest rate of AdamW; left out: as the size says; find: by a range test before the training.",
