@@ -79,6 +79,19 @@ def test_the_kernel_makes_the_updates_of_the_reference(window: int, negatives: i
     np.testing.assert_allclose(fast_out[:, :dimensions], slow_out, atol=2e-4)
 
 
+def test_more_negatives_are_drawn_than_asked_for_and_all_together_count_as_those() -> None:
+    """Where outputs are zero every decision costs log 2: one for the context, K for the noise."""
+    V, K = 1000, 5
+    bags = subwords.Bags(np.arange(V + 1), np.arange(V, dtype=np.int32))
+    ids = np.random.default_rng(0).integers(0, V, 400).astype(np.int32)
+    noise = draws.alias_table(np.full(V, 1 / V))
+    inputs, outputs = (np.zeros((V, padded(8)), np.float32) for _ in range(2))
+    loss, pairs = subwords.train_subword_stretch(
+        ids, np.array([0, 400]), np.ones(V), 5, bags, noise, K, np.uint64(0), inputs, outputs, 0.0, 0.0
+    )
+    assert loss / pairs == pytest.approx((1 + K) * np.log(2), rel=0.02)  # a negative that is a context is left out
+
+
 def test_taking_apart_and_putting_together_are_inverse() -> None:
     bags = subwords.Bags(np.array([0, 0, 3, 5]), np.array([1, 3, 4, 2, 4], np.int32))
     table = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
