@@ -4,10 +4,12 @@
 
 Steps with a checkpoint begun after every --every of them and steps without any take turns. What a checkpoint adds (the
 training waits for the copy, and shares its cores with the thread that writes) is set against the interval that follows
-it: SECONDS, or 1 / SHARE of the time that writing took, if that is longer.
+it: SECONDS, or 1 / SHARE of the time that writing took, if that is longer. And what it takes to go on: the seconds
+to the end of the first step of a run that starts, and of one that goes on after its millionth.
 """
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
@@ -20,8 +22,9 @@ from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.randomness import torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.checkpoints import SECONDS, SHARE, Checkpoints
-from sslcore.training.learner import Learner
+from sslcore.training.learner import Learner, Metrics
 from sslcore.training.loop import Begin, Curve
+from sslcore.training.pretraining import pretrain
 
 
 def corpus() -> EncodedCorpus:
@@ -40,6 +43,26 @@ def seconds_of(learner: Learner, batches: object, steps: range, checkpoints: Che
     if checkpoints:
         checkpoints.finish()
     return time.perf_counter() - started
+
+
+class EnoughError(Exception):
+    """The first step is over."""
+
+
+def seconds_to_first_step(objective: MaskedLM, made_of: EncodedCorpus, learner: Learner, begin: Begin) -> float:
+    def stop(step: int, metrics: Metrics) -> None:
+        assert step == begin.step + 1
+        raise EnoughError
+
+    with tempfile.TemporaryDirectory() as folder:
+        if begin.step:
+            keeping = Checkpoints(Path(folder))
+            keeping.offer(learner, begin, Curve(), 0, now=True)
+            keeping.finish()
+        started = time.perf_counter()
+        with contextlib.suppress(EnoughError):
+            pretrain(objective, made_of, seed=0, checkpoints=Path(folder), on_metrics=stop)
+        return time.perf_counter() - started
 
 
 def main() -> None:
@@ -78,6 +101,9 @@ def main() -> None:
             f"{100 * share:.2f} % of an interval of {interval:.0f} s",
             flush=True,
         )
+        longer = objective.model_copy(update={"epochs": 2_000_000 // len(batches) * objective.epochs})
+        first, late = (seconds_to_first_step(longer, made_of, learner, Begin(n)) for n in (0, 1_000_000))
+        print(f"{size}: the first step ends after {first:.1f} s, the 1,000,001st after {late:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

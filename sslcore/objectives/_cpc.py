@@ -46,13 +46,15 @@ class ComingSentences(torch.nn.Module):
         with drawing_from(generator):
             self.gru = torch.nn.GRU(width, width, batch_first=True)
             self.predictors_KDD = torch.nn.Parameter(torch.randn(ahead, width, width) / width)
+        self.standardise = torch.nn.BatchNorm1d(width, affine=False, track_running_stats=False)
         self.chunk = chunk
 
     def forward(self, batch: "RunBatch") -> dict[str, torch.Tensor]:
         vectors_SD = vectors_of(self.encoder, batch, self.chunk)
         with exact(vectors_SD):
-            contexts_SD = self.contexts(vectors_SD, batch.runs)
-            losses = cpc_loss(vectors_SD, contexts_SD, self.predictors_KDD, batch.runs)
+            standard_SD = self.standardise(vectors_SD)
+            contexts_SD = self.contexts(standard_SD, batch.runs)
+            losses = cpc_loss(standard_SD, contexts_SD, self.predictors_KDD, batch.runs)
             return {**losses, **collapse(vectors_SD), "alignment": self.alignment(vectors_SD.detach(), batch.runs)}
 
     def alignment(self, vectors_SD: torch.Tensor, runs: np.ndarray) -> torch.Tensor:

@@ -3,6 +3,8 @@
 van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive Coding", equations 3 and 4: z_t is
 the encoder's vector of a sentence, c_t what a GRU makes of z_1 … z_t, and for k = 1 … `ahead`
 −log exp(z_{t+k}ᵀ W_k c_t) / Σ_j exp(z_jᵀ W_k c_t), j over all vectors of the batch; the mean over all t and k.
+The z are standardised over the batch first, which the paper does not say: a transformer's vectors have most in common,
+and without it the loss was seen to begin by taking away the little in which they differ.
 
 Wants: documents of many sentences. Requires: one of two pieces; a piece is whole sentences up to `span_tokens`, and a
 sentence that is longer is cut. Relation: info_nce matches two neighbours, here their order counts; the GRU is let go of
@@ -43,6 +45,9 @@ class CPC(ComparedTexts):
     model_config = ConfigDict(title="Contrastive predictive coding")
 
     kind: Literal["cpc"] = "cpc"
+    batch_size: int = Field(
+        default=256, ge=4, le=1_000_000, description="Pieces in a step, at most: batch_size / run runs of them."
+    )
     span_tokens: int = Field(default=32, ge=2, le=8190, description="Longest piece of a document that is one vector.")
     run: int = Field(default=8, ge=3, le=1000, description="Consecutive pieces that the GRU reads, at most.")
     ahead: int = Field(default=3, ge=1, le=100, description="How many of the coming pieces are predicted.")

@@ -131,7 +131,7 @@ class Checkpoints:
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
         unfinished.replace(file)
-        for older in self._files()[:-KEPT]:
+        for older in (*self._files()[:-KEPT], *self.folder.glob("*.unfinished")):  # of a process killed as it wrote
             older.unlink()
 
 

@@ -16,6 +16,7 @@ import sslcore
 from sslcore.errors import UserError
 from sslcore.evaluation.geometry import geometry
 from sslcore.models.encoder import Encoder
+from sslcore.objectives import _cpc
 from sslcore.objectives._byol import byol_loss, momentum_at
 from sslcore.objectives._cpc import ComingSentences, cpc_loss
 from sslcore.objectives._info_nce import info_nce_loss
@@ -170,6 +171,20 @@ def test_cpcs_contexts_are_what_a_gru_has_read_of_its_run(corpus: EncodedCorpus)
     contexts = loss.contexts(vectors, batch.runs)
     for first, last in pairwise(batch.runs):
         torch.testing.assert_close(contexts[first:last], loss.gru(vectors[None, first:last])[0][0])
+
+
+def test_what_all_vectors_have_in_common_does_not_reach_cpcs_loss(
+    corpus: EncodedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, batch = loss_and_batch("cpc", corpus, span_tokens=8)
+    vectors = torch.randn(batch.whole, 16, generator=torch_generator(0))
+
+    def of(vectors_SD: torch.Tensor) -> torch.Tensor:
+        monkeypatch.setattr(_cpc, "vectors_of", lambda *_: vectors_SD)
+        return loss(batch)["loss"]
+
+    torch.testing.assert_close(of(100 + 0.1 * vectors), of(vectors), rtol=1e-3, atol=0)
+    assert abs(of(vectors.flip(0)) - of(vectors)) > 0.01  # other vectors are another loss
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 7])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -140,6 +141,73 @@ def test_a_step_killed_by_the_system_goes_on_in_the_store(tmp_path: Path) -> Non
     assert not list((tmp_path / "two" / "encoder").glob(".building-*"))
     store = ArtifactStore(tmp_path / "two")
     assert not any(CHECKPOINT in name for m in store.manifests() for name in m.files)
+
+
+KILLED = """
+import hashlib, os, signal, sys
+from pathlib import Path
+from safetensors import numpy as safetensors
+from sslcore.objectives.masked_lm import MaskedLM
+from sslcore.training import checkpoints
+from sslcore.training.pretraining import pretrain
+from tests.broken_runs import OF_PIECES, labelled_corpus
+checkpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9
+folder, when, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+offer, save, heard, saved = checkpoints.Checkpoints.offer, safetensors.save_file, [], []
+def every_fourth(self, learner, begin, *rest, **now):
+    if begin.step % 4 == 0:
+        offer(self, learner, begin, *rest, **now)
+        self.finish()
+def half(tensors, file, **rest):
+    save(tensors, file, **rest)
+    saved.append(file)
+    if when == "saving" and len(saved) == number:
+        os.truncate(file, file.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+def hear(step, metrics):
+    heard.append(f"{step} {metrics}")
+    if when == "at" and step == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("at", step, file=sys.stderr, flush=True)
+checkpoints.Checkpoints.offer, safetensors.save_file = every_fourth, half
+objective = MaskedLM(**{**OF_PIECES, "epochs": 3})
+encoder = pretrain(objective, labelled_corpus(), seed=3, checkpoints=folder, on_metrics=hear)
+weights = b"".join(p.detach().numpy().tobytes() for p in encoder.network.parameters())
+print(len(heard), hashlib.sha256(weights).hexdigest(), hashlib.sha256(repr(heard).encode()).hexdigest())
+"""
+
+
+def test_a_run_killed_as_it_saves_between_two_saves_and_anywhere_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    def start(folder: str, when: str = "never", number: int = 0) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", KILLED, str(tmp_path / folder), when, str(number)]
+        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=here)
+
+    def files() -> set[str]:
+        return {file.name for file in (tmp_path / "killed").iterdir()}
+
+    unbroken, said = start("whole").communicate()
+    assert unbroken, said
+    assert int(unbroken.split()[0]) > 16  # six steps an epoch
+    for when, number, left in (
+        ("saving", 1, {"state-000000000004.unfinished"}),
+        ("saving", 2, {"state-000000000004.safetensors", "state-000000000008.unfinished"}),
+        ("at", 11, {"state-000000000004.safetensors", "state-000000000008.safetensors"}),  # in the second epoch
+    ):
+        killed = start("killed", when, number)
+        killed.communicate()
+        assert killed.returncode == -signal.SIGKILL
+        assert files() == left
+    somewhere = start("killed")
+    assert somewhere.stderr is not None
+    for line in somewhere.stderr:
+        if line == "at 13\n":
+            break
+    time.sleep(random.random() / 5)
+    somewhere.kill()
+    somewhere.communicate()
+    ended, said = start("killed").communicate()
+    assert ended == unbroken, said
 
 
 def test_an_artefact_holds_no_checkpoint(corpus: EncodedCorpus, tmp_path: Path) -> None:
