@@ -9,7 +9,6 @@ to the end of the first step of a run that starts, and of one that goes on after
 """
 
 import argparse
-import contextlib
 import statistics
 import tempfile
 import time
@@ -22,9 +21,8 @@ from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.randomness import torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
 from sslcore.training.checkpoints import SECONDS, SHARE, Checkpoints
-from sslcore.training.learner import Learner, Metrics
-from sslcore.training.loop import Begin, Curve
-from sslcore.training.pretraining import pretrain
+from sslcore.training.learner import Learner
+from sslcore.training.loop import START, Ahead, Begin, Curve, train
 
 
 def corpus() -> EncodedCorpus:
@@ -32,6 +30,12 @@ def corpus() -> EncodedCorpus:
     generator = np.random.default_rng(0)
     words = generator.zipf(1.3, 400_000) % 20_000
     return EncodedCorpus.from_token_lists([[str(w) for w in text] for text in words.reshape(-1, 100)], minimum_count=1)
+
+
+def learner_of(objective: MaskedLM, made_of: EncodedCorpus) -> Learner:
+    network = objective.network(made_of.tokenizer, torch_generator(0))
+    encoder = Encoder(made_of.tokenizer, network, objective.model_dump(), 0)
+    return objective.learner(encoder, torch_generator(1), device="cpu", workers=2)
 
 
 def seconds_of(learner: Learner, batches: object, steps: range, checkpoints: Checkpoints | None, every: int) -> float:
@@ -45,23 +49,20 @@ def seconds_of(learner: Learner, batches: object, steps: range, checkpoints: Che
     return time.perf_counter() - started
 
 
-class EnoughError(Exception):
-    """The first step is over."""
-
-
-def seconds_to_first_step(objective: MaskedLM, made_of: EncodedCorpus, learner: Learner, begin: Begin) -> float:
-    def stop(step: int, metrics: Metrics) -> None:
-        assert step == begin.step + 1
-        raise EnoughError
-
+def seconds_to_first_step(objective: MaskedLM, made_of: EncodedCorpus, step: int) -> float:
+    """Of a run that begins, or that goes on at `step` from a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        if begin.step:
+        if step:
             keeping = Checkpoints(Path(folder))
-            keeping.offer(learner, begin, Curve(), 0, now=True)
+            keeping.offer(learner_of(objective, made_of), Begin(step), Curve(), 0, now=True)
             keeping.finish()
         started = time.perf_counter()
-        with contextlib.suppress(EnoughError):
-            pretrain(objective, made_of, seed=0, checkpoints=Path(folder), on_metrics=stop)
+        learner, batches = learner_of(objective, made_of), objective.batches(made_of, 0)
+        found = Checkpoints(Path(folder)).read()
+        if found:
+            learner.restore(found.state)
+        begin = found.begin if found else START
+        assert next(train(learner, Ahead(batches, begin.step), begin))[0] == step + 1
         return time.perf_counter() - started
 
 
@@ -75,9 +76,7 @@ def main() -> None:
     made_of = corpus()
     for size in arguments.sizes:
         objective = MaskedLM(size=size)
-        network = objective.network(made_of.tokenizer, torch_generator(0))
-        encoder = Encoder(made_of.tokenizer, network, objective.model_dump(), 0)
-        learner = objective.learner(encoder, torch_generator(1), device="cpu", workers=2)
+        learner = learner_of(objective, made_of)
         batches = objective.batches(made_of, 0)
         with tempfile.TemporaryDirectory() as folder:
             seconds_of(learner, batches, range(3), None, 1)
@@ -102,7 +101,7 @@ def main() -> None:
             flush=True,
         )
         longer = objective.model_copy(update={"epochs": 2_000_000 // len(batches) * objective.epochs})
-        first, late = (seconds_to_first_step(longer, made_of, learner, Begin(n)) for n in (0, 1_000_000))
+        first, late = (seconds_to_first_step(longer, made_of, step) for step in (0, 1_000_000))
         print(f"{size}: the first step ends after {first:.1f} s, the 1,000,001st after {late:.1f} s", flush=True)
 
 

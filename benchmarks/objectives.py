@@ -102,6 +102,13 @@ def digest(encoder: Any) -> str:
     return said.hexdigest()
 
 
+def effective_ranks(folder: Path) -> list[float]:
+    """Of a batch's vectors, at the beginning and the end of the run; of objectives that say it."""
+    curve = pd.read_parquet(folder / "curve.parquet").sort_values("step")
+    ranks = curve.loc[curve["metric"] == "effective_rank", "value"].tolist()
+    return [ranks[0], ranks[-1]] if ranks else []
+
+
 def corpus_of(data: Labelled, specification: Any) -> EncodedCorpus:
     tokenizer = fit_tokenizer(specification, data.train)
     sentences = [[part for part in re.split(r"(?<=[.!?。！？])\s*", text) if part] for text in data.train]
@@ -144,11 +151,12 @@ def main() -> None:
             if transformer:
                 epochs = max(1, round(arguments.tokens / corpus.tokens))
                 objective = objective_from(f"{words} size={arguments.size} epochs={epochs}")
-            trained, random, runs = [], [], []
+            trained, random, runs, ranks = [], [], [], []
             for seed in range(arguments.seeds):
                 with tempfile.TemporaryDirectory() as folder:
                     runs.append(write_encoder(objective, corpus, Path(folder), seed=seed))
                     encoder = sslcore.load(folder)
+                    ranks.append(effective_ranks(Path(folder)))
                 trained.append(probe(encoder, data))
                 untrained = encoder.fresh(torch_generator(seed, "random"))
                 if (weights := digest(untrained)) not in of_random:  # many objectives train one architecture
@@ -157,6 +165,7 @@ def main() -> None:
             said: dict[str, Any] = {"set": name, "kind": words}
             for figure in ("tokens_per_second", "waiting_for_data"):
                 said[figure] = statistics.median(run[figure] for run in runs)
+            said["effective_rank"] = np.mean(ranks, axis=0).round(1).tolist()
             for budget in map(str, BUDGETS):
                 for who, scores in (("trained", trained), ("random", random)):
                     values = [score[budget] for score in scores]

@@ -268,7 +268,7 @@ import numpy as np, sslcore, torch
 from sslcore.objectives.registry import objective_kinds, parse_objective
 lists = [[f"w{j}" for j in np.random.default_rng(i).integers(0, 30, 6 + i % 30)] for i in range(75)]
 for kind in sys.argv[2:]:
-    fields = {"dropout": 1e-9, "span_tokens": 8, "queue": 20, "minimum_tokens": 3}
+    fields = {"dropout": 1e-9, "span_tokens": 8, "run": 3, "queue": 20, "minimum_tokens": 3}
     fields = {"kind": kind, "size": "tiny", "dimensions": 16, "layers": 1, "batch_size": 13, "epochs": 1, **fields}
     known = objective_kinds()[kind].model_fields
     objective = parse_objective({name: value for name, value in fields.items() if name in known})
