@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -152,6 +153,12 @@ def cosine_of_vectors(parts: Parts, encoder: Encoder) -> tuple[float, ...]:
     return (spearman(np.array(parts.test["score"]), (first * second).sum(axis=1)),)
 
 
+def narrow(matrix: csr_matrix) -> csr_matrix:
+    """With indices of 32 bits, which scikit-learn's linear models ask for and its DictVectorizer does not give."""
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return matrix
+
+
 def regression_on_neighbours(parts: Parts, encoder: Encoder) -> tuple[float, ...]:
     def features(words: list[str]) -> Iterator[dict[str, Any]]:
         shapes = [re.sub("[0-9]+", "0", re.sub("[a-z]+", "a", re.sub("[A-Z]+", "A", word))) for word in words]
@@ -166,10 +173,10 @@ def regression_on_neighbours(parts: Parts, encoder: Encoder) -> tuple[float, ...
 
     train, test = (part["tokens"].to_pylist() for part in (parts.train, parts.test))
     vectorizer = DictVectorizer()
-    read = vectorizer.fit_transform(found for words in train for found in features(words))
+    read = narrow(vectorizer.fit_transform(found for words in train for found in features(words)))
     model = SGDClassifier(loss="log_loss", alpha=1e-6, random_state=0)
     model.fit(read, [tag for tags in parts.train["tags"].to_pylist() for tag in tags])
-    said = iter(model.predict(vectorizer.transform(found for words in test for found in features(words))))
+    said = iter(model.predict(narrow(vectorizer.transform(found for words in test for found in features(words)))))
     truth = parts.test["tags"].to_pylist()
     return (entity_scores(truth, [[next(said) for _ in tags] for tags in truth]).f1,)
 

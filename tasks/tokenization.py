@@ -17,7 +17,7 @@ from sslcore.tokenization.registry import Tokenization
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-TOKENIZER_VERSION = 1
+TOKENIZER_VERSION = 2  # 2: WordPiece chooses among rare characters in one way
 ENCODING_VERSION = 2  # 2: labels too
 SEQUENCES_VERSION = 1
 MOST_ENTITIES = 20_000_000

@@ -1,5 +1,7 @@
 """WordPiece as BERT has it (Schuster & Nakajima 2012; Devlin et al. 2019): the longest known piece first, ## inside."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -37,7 +39,8 @@ class WordPiece(SubwordTokenization, title="WordPiece"):
         """Learn merges as BPE does over words that begin with a mark, then write the pieces BERT's way.
 
         Hugging Face's own WordPieceTrainer numbers its ## pieces in the order of a hash table and breaks ties by those
-        numbers: two fits of one text differ. This gives the same pieces, the same way every time.
+        numbers: two fits of one text differ. This gives the same pieces, the same way every time. Its BpeTrainer would
+        choose among characters that are equally rare in such an order too, so it is told which to take.
         """
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -46,12 +49,14 @@ class WordPiece(SubwordTokenization, title="WordPiece"):
         merging.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(replacement=MARK, split=False)]
         )
+        # Single characters may take half the vocabulary, each twice (once with ##): the rare ones of a Chinese corpus
+        # would otherwise leave no room for a word.
+        alphabet = [MARK, *most_frequent(map(merging.normalizer.normalize_str, texts), self.vocabulary_size // 4 - 1)]
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocabulary_size,
             min_frequency=self.minimum_count,
-            # Single characters may take half the vocabulary, each twice (once with ##): the rare ones of a Chinese
-            # corpus would otherwise leave no room for a word.
-            limit_alphabet=self.vocabulary_size // 4,
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
             show_progress=False,
         )
         merging.train_from_iterator(texts, trainer)
@@ -66,3 +71,12 @@ class WordPiece(SubwordTokenization, title="WordPiece"):
         tokenizer.model = models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN_ID])
         tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
         return tokenizer
+
+
+def most_frequent(texts: Iterable[str], most: int) -> list[str]:
+    """The characters of the texts but for spaces, `most` of them; of equally frequent ones the first in Unicode."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    characters = [character for character in counts if not character.isspace()]
+    return sorted(characters, key=lambda character: (-counts[character], character))[:most]

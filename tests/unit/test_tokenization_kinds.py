@@ -113,6 +113,16 @@ def test_a_generator_gives_the_same_vocabulary_as_a_list(tokenizer: Tokenizer) -
     assert np.array_equal(again.counts, tokenizer.counts)
 
 
+def test_of_characters_that_are_equally_rare_word_piece_takes_the_same_every_time() -> None:
+    """More of them than have room: a quarter of the vocabulary."""
+    texts = ["".join(chr(0x4E00 + number) for number in range(first, first + 40)) for first in range(0, 800, 40)] * 2
+    texts += ["一七万丈"] * 3
+    fits = [fit_tokenizer(WordPiece(vocabulary_size=512), texts).tokens for _ in range(3)]
+    assert fits[0] == fits[1] == fits[2]
+    characters = [token for token in fits[0] if len(token) == 1]
+    assert characters == [chr(0x4E00 + number) for number in range(512 // 4 - 1)]
+
+
 def test_saved_and_loaded_it_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     loaded = Tokenizer.load(tmp_path)
