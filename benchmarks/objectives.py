@@ -6,6 +6,8 @@ DATA holds en_20newsgroups and zh_online_shopping. Each objective pretrains on t
 transformers at one size and for about as many tokens; a logistic regression on the frozen vectors then learns from 8
 and 32 labels a class. Macro F1 on held-out texts, mean and standard deviation over seeds, beside the same network with
 random weights (the noise floor is the spread over its seeds) and, with --checkpoint FOLDER, beside that public model.
+Where it falls below those, two figures may say why: the effective rank of a batch's vectors at the first and the last
+point of the curve; the mean cosine and the effective rank of held-out texts, with random weights and trained (`space`).
 What learns from labels (s4l, label_augmentation) is given those of the 32 a class that the first draw of the probe has.
 """
 
@@ -26,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 import sslcore
+from sslcore.evaluation.geometry import geometry
 from sslcore.objectives.registry import objective_kinds
 from sslcore.randomness import torch_generator
 from sslcore.tokenization.encoding import EncodedCorpus
@@ -109,6 +112,13 @@ def effective_ranks(folder: Path) -> list[float]:
     return [ranks[0], ranks[-1]] if ranks else []
 
 
+def space(encoder: Any, data: Labelled) -> tuple[float, float]:
+    """(mean cosine, effective rank) of the vectors of held-out texts."""
+    found = geometry(encoder.encode(data.test[:TESTED]))
+    assert found is not None
+    return found.anisotropy, found.effective_rank
+
+
 def corpus_of(data: Labelled, specification: Any) -> EncodedCorpus:
     tokenizer = fit_tokenizer(specification, data.train)
     sentences = [[part for part in re.split(r"(?<=[.!?。！？])\s*", text) if part] for text in data.train]
@@ -151,7 +161,7 @@ def main() -> None:
             if transformer:
                 epochs = max(1, round(arguments.tokens / corpus.tokens))
                 objective = objective_from(f"{words} size={arguments.size} epochs={epochs}")
-            trained, random, runs, ranks = [], [], [], []
+            trained, random, runs, ranks, spaces = [], [], [], [], []
             for seed in range(arguments.seeds):
                 with tempfile.TemporaryDirectory() as folder:
                     runs.append(write_encoder(objective, corpus, Path(folder), seed=seed))
@@ -159,6 +169,7 @@ def main() -> None:
                     ranks.append(effective_ranks(Path(folder)))
                 trained.append(probe(encoder, data))
                 untrained = encoder.fresh(torch_generator(seed, "random"))
+                spaces.append([space(each, data) for each in (untrained, encoder)])
                 if (weights := digest(untrained)) not in of_random:  # many objectives train one architecture
                     of_random[weights] = probe(untrained, data)
                 random.append(of_random[weights])
@@ -166,6 +177,7 @@ def main() -> None:
             for figure in ("tokens_per_second", "waiting_for_data"):
                 said[figure] = statistics.median(run[figure] for run in runs)
             said["effective_rank"] = np.mean(ranks, axis=0).round(1).tolist()
+            said["space"] = np.mean(spaces, axis=0).round(3).tolist()
             for budget in map(str, BUDGETS):
                 for who, scores in (("trained", trained), ("random", random)):
                     values = [score[budget] for score in scores]

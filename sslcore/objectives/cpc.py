@@ -46,7 +46,10 @@ class CPC(ComparedTexts):
 
     kind: Literal["cpc"] = "cpc"
     batch_size: int = Field(
-        default=256, ge=4, le=1_000_000, description="Pieces in a step, at most: batch_size / run runs of them."
+        default=256,
+        ge=4,
+        le=1_000_000,
+        description="Pieces in a step, at most: batch_size / run runs of them. Of 64 and more it learns, of 16 not.",
     )
     span_tokens: int = Field(default=32, ge=2, le=8190, description="Longest piece of a document that is one vector.")
     run: int = Field(default=8, ge=3, le=1000, description="Consecutive pieces that the GRU reads, at most.")

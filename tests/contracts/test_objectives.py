@@ -36,7 +36,10 @@ SMALL = {
 def small(kind: str, epochs: int = 1) -> AnyObjective:
     """The objective at its defaults, repeatable and of the smallest size where it may choose."""
     model = objective_kinds()[kind]
-    return model(epochs=epochs, **{name: value for name, value in SMALL.items() if name in model.model_fields})
+    fields = {name: value for name, value in SMALL.items() if name in model.model_fields}
+    if kind == "cpc":
+        fields["batch_size"] = 64  # it standardises over the batch, and 16 pieces say too little
+    return model(epochs=epochs, **fields)
 
 
 def corpus_for(kind: str, items: EncodedCorpus) -> EncodedCorpus:
