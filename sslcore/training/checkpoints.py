@@ -115,6 +115,7 @@ class Checkpoints:
             self._replace(step, state, run)
         except (OSError, SafetensorError) as error:  # a full disk is the latter
             log.warning("no checkpoint at step %d: %s; training goes on", step, error)
+        finally:  # this one, or that of a process that was killed as it wrote
             for unfinished in self.folder.glob("*.unfinished"):  # type: ignore[union-attr]
                 unfinished.unlink()
         now = time.monotonic()
@@ -131,7 +132,7 @@ class Checkpoints:
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
         unfinished.replace(file)
-        for older in (*self._files()[:-KEPT], *self.folder.glob("*.unfinished")):  # of a process killed as it wrote
+        for older in self._files()[:-KEPT]:
             older.unlink()
 
 
