@@ -6,8 +6,9 @@ DATA holds en_20newsgroups and zh_online_shopping. Each objective pretrains on t
 transformers at one size and for about as many tokens; a logistic regression on the frozen vectors then learns from 8
 and 32 labels a class. Macro F1 on held-out texts, mean and standard deviation over seeds, beside the same network with
 random weights (the noise floor is the spread over its seeds) and, with --checkpoint FOLDER, beside that public model.
-Where it falls below those, two figures may say why: the effective rank of a batch's vectors at the first and the last
-point of the curve; the mean cosine and the effective rank of held-out texts, with random weights and trained (`space`).
+Where it falls below those, two figures may say why: what the run's curve holds (loss, accuracy, effective rank of a
+batch …) at its first and its last point; the mean cosine and the effective rank of held-out texts, with random weights
+and trained (`space`).
 What learns from labels (s4l, label_augmentation) is given those of the 32 a class that the first draw of the probe has.
 """
 
@@ -40,6 +41,7 @@ from sslcore.training.pretraining import write_encoder
 
 BUDGETS, DRAWS = (8, 32), (0, 1, 2)
 TESTED = 1000  # held-out texts
+OF_EVERY_RUN = ["tokens", "done", "learning_rate"]  # in its curve, and no sign of what it learned
 VOCABULARY = 4000  # of the transformers: with more, most of a tiny one's time and weights would be the vocabulary's
 
 
@@ -105,11 +107,10 @@ def digest(encoder: Any) -> str:
     return said.hexdigest()
 
 
-def effective_ranks(folder: Path) -> list[float]:
-    """Of a batch's vectors, at the beginning and the end of the run; of objectives that say it."""
+def ends_of_curve(folder: Path) -> pd.DataFrame:
+    """Of each metric of the run, its first and its last value."""
     curve = pd.read_parquet(folder / "curve.parquet").sort_values("step")
-    ranks = curve.loc[curve["metric"] == "effective_rank", "value"].tolist()
-    return [ranks[0], ranks[-1]] if ranks else []
+    return curve[~curve["metric"].isin(OF_EVERY_RUN)].groupby("metric")["value"].agg(["first", "last"])
 
 
 def space(encoder: Any, data: Labelled) -> tuple[float, float]:
@@ -161,12 +162,12 @@ def main() -> None:
             if transformer:
                 epochs = max(1, round(arguments.tokens / corpus.tokens))
                 objective = objective_from(f"{words} size={arguments.size} epochs={epochs}")
-            trained, random, runs, ranks, spaces = [], [], [], [], []
+            trained, random, runs, curves, spaces = [], [], [], [], []
             for seed in range(arguments.seeds):
                 with tempfile.TemporaryDirectory() as folder:
                     runs.append(write_encoder(objective, corpus, Path(folder), seed=seed))
                     encoder = sslcore.load(folder)
-                    ranks.append(effective_ranks(Path(folder)))
+                    curves.append(ends_of_curve(Path(folder)))
                 trained.append(probe(encoder, data))
                 untrained = encoder.fresh(torch_generator(seed, "random"))
                 spaces.append([space(each, data) for each in (untrained, encoder)])
@@ -176,7 +177,7 @@ def main() -> None:
             said: dict[str, Any] = {"set": name, "kind": words}
             for figure in ("tokens_per_second", "waiting_for_data"):
                 said[figure] = statistics.median(run[figure] for run in runs)
-            said["effective_rank"] = np.mean(ranks, axis=0).round(1).tolist()
+            said["curve"] = pd.concat(curves).groupby("metric").mean().round(3).T.to_dict("list")
             said["space"] = np.mean(spaces, axis=0).round(3).tolist()
             for budget in map(str, BUDGETS):
                 for who, scores in (("trained", trained), ("random", random)):

@@ -43,6 +43,11 @@ class FastText(WordObjective):
         default=2_000_000, ge=1, le=2**31 - 1, description="N-grams fall into this many; only used ones take memory."
     )
 
+    @property
+    def final_rate(self) -> float:
+        """As fastText's."""
+        return 1e-4
+
     @model_validator(mode="after")
     def _ordered(self) -> "FastText":
         if self.shortest_ngram > self.longest_ngram:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 STRETCH = 8192  # tokens drawn and trained by one call of the kernel; a document is cut at its end
 STRETCHES = 64  # in a batch, for threads to share: they wait for each other at its end
 ROW_MULTIPLE = 16  # float32: a row on the GPU begins at a cache line
-FINAL_RATE = 1e-4  # word2vec.c's floor, as a share of the learning rate
 
 
 class Stretch(NamedTuple):
@@ -126,7 +125,7 @@ class WordObjective(BaseModel):
     )
     learning_rate: float = Field(default=0.025, gt=0, le=1, description="At the start.")
     schedule: Literal["linear", "constant"] = Field(
-        default="linear", description="Whether the learning rate falls in a line to nearly 0, or stays."
+        default="linear", description="Whether the learning rate falls in a line, or stays."
     )
     pooling: Literal["mean", "sif", "unit"] = Field(
         default="sif",
@@ -143,6 +142,15 @@ class WordObjective(BaseModel):
         description="Same seed, same bytes: one thread trains. Otherwise all threads train at once (Hogwild), about "
         "proportionally faster, and no two runs are quite equal.",
     )
+
+    @property
+    def final_rate(self) -> float:
+        """Share of the learning rate at which its fall ends.
+
+        With noise words a tenth, where gensim's two workers end: better than word2vec.c's 1e-4, which a Huffman tree
+        wants (figures: docs/word2vec.md).
+        """
+        return 0.1 if self.output == "negative_sampling" else 1e-4
 
     def counts(self, tokenizer: "Tokenizer") -> np.ndarray:
         """int64 [V]: occurrences of the words that are trained, 0 for the others."""
@@ -177,7 +185,7 @@ class WordObjective(BaseModel):
         network = WordVectors(weights, self.dimensions, unit=self.pooling == "unit")
         if self.continuable:
             network.keep_outputs(len(counts))
-        bound = 0.5 / self.dimensions  # as word2vec.c
+        bound = 1 / self.dimensions  # as gensim and fastText; word2vec.c's is half
         with torch.no_grad():
             network.vectors.uniform_(-bound, bound, generator=generator)
         return network
@@ -310,7 +318,7 @@ class WordObjective(BaseModel):
                 kept.copy_(exported[:, :D])
 
         rate = self.learning_rate
-        schedule = constant(rate) if self.schedule == "constant" else linear_decay(rate, rate * FINAL_RATE)
+        schedule = constant(rate) if self.schedule == "constant" else linear_decay(rate, rate * self.final_rate)
         return KernelLearner(encoder, update, export, schedule, {"inputs": inputs, "outputs": outputs})
 
 

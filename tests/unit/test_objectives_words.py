@@ -11,6 +11,7 @@ from sslcore import kernels
 from sslcore.errors import UserError
 from sslcore.models.encoder import Encoder
 from sslcore.objectives.cbow import CBOW
+from sslcore.objectives.fast_text import FastText
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.objectives.word_objective import STRETCH, STRETCHES, WordObjective, documents_between, gpu_learner
 from sslcore.randomness import torch_generator
@@ -206,7 +207,11 @@ def test_the_rate_falls_or_stays() -> None:
         pretrain(objective, corpus, seed=0, on_metrics=lambda step, m: steps.append(m["learning_rate"]))
         return steps
 
-    assert rates(SkipGram(epochs=4, learning_rate=0.1)) == pytest.approx([0.1, 0.075, 0.05, 0.025], rel=1e-3)
+    to_a_tenth = pytest.approx([0.1, 0.0775, 0.055, 0.0325])
+    assert rates(SkipGram(epochs=4, learning_rate=0.1)) == to_a_tenth
+    to_nearly_nothing = pytest.approx([0.1, 0.075, 0.05, 0.025], rel=1e-3)
+    assert rates(SkipGram(epochs=4, learning_rate=0.1, output="hierarchical_softmax")) == to_nearly_nothing
+    assert rates(FastText(epochs=4, learning_rate=0.1)) == to_nearly_nothing
     assert rates(SkipGram(epochs=4, learning_rate=0.1, schedule="constant")) == [0.1] * 4
 
 
