@@ -41,6 +41,11 @@ class CausalLM(TransformerObjective):
     )
 
     @property
+    def rate_share(self) -> float:
+        """At twice this `tiny` ends with a higher loss and worse vectors (docs/objectives.md, "Learning rates")."""
+        return 0.5
+
+    @property
     def tokenization(self) -> "Tokenization":
         """Any text can be written with it, spaces too."""
         from sslcore.tokenization.bpe import BPE
