@@ -105,7 +105,7 @@ def theirs(kind: str, setting: Setting) -> Prepare:
             output_dir=str(folder / "out"),
             num_train_epochs=1,
             per_device_train_batch_size=setting.batch_size,
-            learning_rate=objective.shape.learning_rate,
+            learning_rate=objective.peak_rate,
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,

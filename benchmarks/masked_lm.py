@@ -81,7 +81,7 @@ def theirs(objective: MaskedLM, corpus: EncodedCorpus, folder: str) -> int:
         output_dir=folder,
         per_device_train_batch_size=max(1, round(objective.batch_tokens / (tokens / len(texts)))),
         num_train_epochs=objective.epochs,
-        learning_rate=objective.shape.learning_rate,
+        learning_rate=objective.peak_rate,
         weight_decay=objective.weight_decay,
         optim="adamw_torch_fused",
         warmup_steps=10,

@@ -15,7 +15,7 @@ from sslcore.training.probing import Probing
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-VERSION = 7  # 7: word vectors begin larger, and their learning rate ends higher
+VERSION = 8  # 8: causal_lm, sequence_denoising, replaced_tokens and sim_siam have lower learning rates
 HOW = {"parts", "chunk"}  # a step is computed in: as `workers` no part of what is asked for, so that a run that was out
 # of memory goes on from its checkpoint with more of them
 

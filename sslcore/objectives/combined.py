@@ -98,6 +98,11 @@ class Combined(TransformerObjective):
         """The members themselves."""
         return [member.objective(self) for member in self.members]
 
+    @property
+    def rate_share(self) -> float:
+        """That of the member which bears least."""
+        return min(objective.rate_share for objective in self.objectives)
+
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         super().check(corpus, device)
         for objective in self.objectives:

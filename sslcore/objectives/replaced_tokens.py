@@ -74,6 +74,11 @@ class ReplacedTokens(TransformerObjective):
         default=50.0, gt=0, le=10_000, description="λ: how much detection counts beside the generator's loss."
     )
 
+    @property
+    def rate_share(self) -> float:
+        """At the size's rate all states become one: "original" (docs/objectives.md, "Learning rates")."""
+        return 0.15
+
     def batches(self, corpus: "EncodedCorpus", seed: int) -> "ReplacedBatches":
         return ReplacedBatches(self, corpus, seed)
 

@@ -87,6 +87,11 @@ class S4L(TransformerObjective):
         """The pretext task itself."""
         return self.pretext.objective(self)
 
+    @property
+    def rate_share(self) -> float:
+        """That of the pretext task."""
+        return self.task.rate_share
+
     def check(self, corpus: "EncodedCorpus", device: str) -> None:
         super().check(corpus, device)
         self.task.check(corpus, device)

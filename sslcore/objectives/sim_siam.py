@@ -31,6 +31,11 @@ class SimSiam(ComparedTexts):
     views: Views = Field(default="spans", description="Of a text: itself with other dropout, or two adjacent spans.")
 
     @property
+    def rate_share(self) -> float:
+        """At the size's rate the vectors lose most of their directions (docs/objectives.md, "Learning rates")."""
+        return 0.15
+
+    @property
     def two_views(self) -> Views:
         return self.views
 

@@ -1,7 +1,7 @@
 """What the objectives that pretrain a transformer share: its size, how the corpus is cut, and how it is trained.
 
 Sizes are the compact BERTs of Turc, Chang, Lee, Toutanova 2019, "Well-Read Students Learn Better", table 1, and base of
-Devlin et al. 2019. The rates fall with the width, as in their appendix.
+Devlin et al. 2019. The rates, which suit masked language modelling, fall with the width, as in their appendix.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
@@ -86,7 +86,8 @@ class TransformerObjective(BaseModel):
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] | Literal["find"] | None = Field(
         default=None,
-        description="Highest rate of AdamW; left out: as the size says; find: by a range test before the training.",
+        description="Highest rate of AdamW; left out: as the size says, less for objectives that it harms; find: by a "
+        "range test before the training.",
     )
     warmup: float = Field(default=0.06, ge=0, lt=1, description="Share of the run in which the rate rises.")
     schedule: Literal["linear", "cosine", "trapezoid"] = Field(
@@ -133,13 +134,25 @@ class TransformerObjective(BaseModel):
     @property
     def shape(self) -> Size:
         """The size or the architecture's, with what is given in its place."""
-        said = {name: getattr(self, name) for name in Size._fields}
-        given = {name: value for name, value in said.items() if value not in (None, "find")}
+        given = {
+            name: value for name in ("dimensions", "layers", "heads") if (value := getattr(self, name)) is not None
+        }
         if self.architecture is None:
             return SIZES[self.size]._replace(**given)
         width, layers, heads = shape_of(self.architecture)
         alike = min(SIZES.values(), key=lambda size: abs(size.dimensions - width))
-        return Size(width, layers, heads, alike.learning_rate)._replace(**given)
+        return Size(width, layers, heads, alike.learning_rate)
+
+    @property
+    def rate_share(self) -> float:
+        """Of the size's learning rate, which is that of masked language modelling: what this objective trains at."""
+        return 1.0
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate that was given, or this objective's at its size."""
+        given = self.learning_rate
+        return given if isinstance(given, float) else self.rate_share * self.shape.learning_rate
 
     @property
     def tokenization(self) -> "Tokenization":
@@ -240,7 +253,7 @@ class TransformerObjective(BaseModel):
             encoder,
             loss,
             [optimizer],
-            SCHEDULES[self.schedule](self.shape.learning_rate, self.warmup),
+            SCHEDULES[self.schedule](self.peak_rate, self.warmup),
             threads=workers,
             seed=drawn_seed(generator),
             precision=precision,

@@ -303,3 +303,17 @@ def test_two_processes_descend_as_one_does(tmp_path: Path) -> None:
                 if not metric.endswith(("uniformity", "effective_rank", "dead_units", "alignment")):
                     assert theirs[metric] == pytest.approx(value, rel=2e-3, abs=2e-4), (name, metric)
         assert np.mean(np.abs(np.array(weights) - two[name][1])) < 2e-4, name
+
+
+def test_without_a_rate_the_member_that_bears_least_says_it() -> None:
+    size = sslcore.MaskedLM(size="tiny").peak_rate
+    alone = sslcore.SimSiam(size="tiny").peak_rate
+    assert 0 < alone < size
+    assert combined(size="tiny").peak_rate == size
+    both = Combined(size="tiny", members=[{"kind": "masked_lm"}, {"kind": "sim_siam"}])
+    assert both.peak_rate == sslcore.S4L(size="tiny", pretext={"kind": "sim_siam"}).peak_rate == alone
+    assert sslcore.SimSiam(size="tiny", learning_rate=0.01).peak_rate == 0.01
+    assert (
+        sslcore.SimSiam(architecture={"model_type": "bert", "hidden_size": 128, "num_attention_heads": 2}).peak_rate
+        == alone
+    )
