@@ -123,7 +123,7 @@ def test_it_finds_words_of_another_topic() -> None:
     generator = np.random.default_rng(0)
     lists = [[f"{'ab'[d % 2]}{j}" for j in generator.integers(0, 20, 30)] for d in range(400)]
     seen: list[dict[str, float]] = []
-    objective = ReplacedTokens(**{**SMALL, "batch_tokens": 1024}, epochs=20)
+    objective = ReplacedTokens(**{**SMALL, "batch_tokens": 1024}, epochs=20, learning_rate=2e-3)
     sslcore.pretrain(objective, lists, seed=0, on_metrics=lambda step, m: seen.append(m))
     assert seen[-1]["generator_loss"] < 0.85 * seen[0]["generator_loss"]
     assert seen[-1]["detection_loss"] < 0.45 < seen[0]["detection_loss"]
