@@ -7,10 +7,12 @@ instance. All train on the same rows, a tenth of them held out for choosing, and
 Trainer has run_glue's recipe (AdamW 2e-5 × 3 epochs unless told otherwise, linear decay, batches of 16 padded to their
 longest, best epoch by validation); ours has the same rate, passes and batch, and goes to its end too. The regression is
 on frozen vectors, as SetFit's head on an encoder that was not trained further. The contenders take turns, a seed each.
+What FILE has already is not run again: use one file for one recipe.
 """
 
 import argparse
 import gzip
+import itertools
 import json
 import tempfile
 import time
@@ -194,27 +196,30 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--maximum-tokens", type=int, default=128)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
+    lines = arguments.json.read_text("utf-8").splitlines() if arguments.json.exists() else []
+    done = {(line["set"], line["contender"], line["seed"]): line for line in map(json.loads, lines)}
     for name in arguments.sets:
         data = SETS[name](arguments.folder)
-        found: dict[str, list[dict[str, float]]] = {who: [] for who in arguments.contenders}
-        for seed in range(arguments.seeds):
+        for seed, who in itertools.product(range(arguments.seeds), arguments.contenders):
+            if (name, who, seed) in done:
+                continue
             rows = split(data, seed, arguments.rows)
-            for who in arguments.contenders:
-                prediction, seconds = CONTENDERS[who](rows, arguments.checkpoint, arguments, seed)
-                said = {
-                    "accuracy": float(np.mean(prediction == rows.test.classes)),
-                    "macro_f1": macro_f1(rows.test.classes, prediction),
-                    "seconds": seconds,
-                }
-                found[who].append(said)
-                line = json.dumps({"set": name, "seed": seed, "contender": who, **said})
-                print(line, flush=True)
-                if arguments.json:
-                    with arguments.json.open("a", encoding="utf-8") as file:
-                        file.write(line + "\n")
-        for who, runs in found.items():
+            prediction, seconds = CONTENDERS[who](rows, arguments.checkpoint, arguments, seed)
+            line = {
+                "set": name,
+                "contender": who,
+                "seed": seed,
+                "accuracy": float(np.mean(prediction == rows.test.classes)),
+                "macro_f1": macro_f1(rows.test.classes, prediction),
+                "seconds": seconds,
+            }
+            done[name, who, seed] = line
+            with arguments.json.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        for who in arguments.contenders:
+            runs = [done[name, who, seed] for seed in range(arguments.seeds)]
             for metric in ("accuracy", "macro_f1"):
                 values = np.array([run[metric] for run in runs])
                 print(

@@ -99,8 +99,14 @@ def test_classes_are_the_models_calibrated_and_cut_where_it_cuts(
     answers = model.answers(pa.table({"text": texts}))
     assert_probabilities(probabilities, exported.json("labels.json"), answers)
     assert not vectors[texts.index("")].any()
-    np.testing.assert_allclose(novelty, answers["novelty"].to_numpy(), rtol=1e-3, atol=1e-4)
-    assert novel.tolist() == answers["is_novel"].to_pylist()
+    expected = answers["novelty"].to_numpy()
+    np.testing.assert_allclose(novelty, expected, rtol=1e-3, atol=1e-4)
+    assert model.detector is not None
+    threshold = model.detector.description.threshold
+    # The threshold is a validation row's own novelty: a text that says the same as that row lies on either side of it.
+    far = np.abs(expected - threshold) > 1e-4 + 1e-3 * abs(threshold)
+    assert far.sum() > len(texts) / 2
+    np.testing.assert_array_equal(novel[far], answers["is_novel"].to_numpy()[far])
 
 
 @pytest.mark.parametrize("score", SCORES)
