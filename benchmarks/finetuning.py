@@ -4,7 +4,7 @@
 
 DATA holds en_trec6, en_banking77, en_clinc150 and en_20newsgroups; FOLDER is a public encoder, all-MiniLM-L6-v2 for
 instance. All train on the same rows, a tenth of them held out for choosing, and are scored on the sets' own test rows.
-Trainer has run_glue's recipe (AdamW 2e-5 × 3 epochs unless told otherwise, linear decay, batches of 16 padded to their
+Trainer has run_glue's recipe (AdamW 5e-5 × 3 epochs unless told otherwise, linear decay, batches of 16 padded to their
 longest, best epoch by validation); ours has the same rate, passes and batch, and goes to its end too. The regression is
 on frozen vectors, as SetFit's head on an encoder that was not trained further. The contenders take turns, a seed each.
 What FILE has already is not run again: use one file for one recipe.
@@ -218,6 +218,7 @@ def main() -> None:
             done[name, who, seed] = line
             with arguments.json.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
         for who in arguments.contenders:
             runs = [done[name, who, seed] for seed in range(arguments.seeds)]
             for metric in ("accuracy", "macro_f1"):

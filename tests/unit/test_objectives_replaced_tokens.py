@@ -125,6 +125,7 @@ def test_it_finds_words_of_another_topic() -> None:
     seen: list[dict[str, float]] = []
     objective = ReplacedTokens(**{**SMALL, "batch_tokens": 1024}, epochs=20, learning_rate=2e-3)
     sslcore.pretrain(objective, lists, seed=0, on_metrics=lambda step, m: seen.append(m))
+    assert max(m["learning_rate"] for m in seen) == pytest.approx(2e-3, rel=0.05)
     assert seen[-1]["generator_loss"] < 0.85 * seen[0]["generator_loss"]
     assert seen[-1]["detection_loss"] < 0.45 < seen[0]["detection_loss"]
     assert 0.10 < seen[-1]["replaced_share"] < 0.15  # of those with the frames; a few are drawn as they were
@@ -134,3 +135,12 @@ def test_it_finds_words_of_another_topic() -> None:
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(fields))):
         ReplacedTokens(**fields)
+
+
+def test_its_own_rate_is_what_it_trains_at() -> None:
+    objective = ReplacedTokens(**{**SMALL, "batch_tokens": 64}, epochs=1)
+    seen: list[float] = []
+    lists = [[f"w{place}" for place in range(30)] for _ in range(100)]
+    sslcore.pretrain(objective, lists, seed=0, on_metrics=lambda step, m: seen.append(m["learning_rate"]))
+    assert objective.peak_rate < 0.2 * sslcore.MaskedLM(**SMALL).peak_rate
+    assert max(seen) == pytest.approx(objective.peak_rate, rel=0.05)
