@@ -121,6 +121,7 @@ def ours(data: Split, checkpoint: Path, arguments: argparse.Namespace, seed: int
         epochs=arguments.epochs,
         batch_size=16,
         learning_rate=arguments.rate,
+        precision=arguments.precision,
         maximum_tokens=arguments.maximum_tokens,
         patience=NEVER,
     )
@@ -159,6 +160,7 @@ def trainer(data: Split, checkpoint: Path, arguments: argparse.Namespace, seed: 
             report_to=[],
             disable_tqdm=True,
             seed=seed,
+            bf16=arguments.precision == "bfloat16",
             use_cpu=True,
         )
         hugging = Trainer(
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--maximum-tokens", type=int, default=128)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     lines = arguments.json.read_text("utf-8").splitlines() if arguments.json.exists() else []

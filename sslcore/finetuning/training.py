@@ -31,6 +31,7 @@ from sslcore.training.checkpoints import Checkpoints
 from sslcore.training.epochs import EpochOrder
 from sslcore.training.learner import TorchLearner
 from sslcore.training.loop import Point
+from sslcore.training.precision import exact
 from sslcore.training.run import Consumers, OnMetrics, run
 from sslcore.training.schedules import warmup_linear
 
@@ -125,12 +126,14 @@ class TaskLoss(nn.Module):
 
     def forward(self, batch: ExampleBatch) -> dict[str, torch.Tensor]:
         self._follow(Moment(batch.epoch, batch.begin))
+        device = next(self.network.parameters()).device
         # Here, and not around the whole step: cells of an evaluation train side by side and take turns at drawing.
-        with drawn_from(derive_seed(self._seed, batch.step), next(self.network.parameters()).device):
+        with drawn_from(derive_seed(self._seed, batch.step), device):
             features = self.network.dropped_out(self.network.features(batch.examples), self._dropout)
-            outputs = self.network.decided(features, batch.examples)
-            loss = self.network.loss(outputs, batch.examples)
-        return {"loss": loss, **self.network.monitors(outputs, batch.examples)}
+            with exact(device):
+                outputs = self.network.decided(features.float(), batch.examples)
+                loss = self.network.loss(outputs, batch.examples)
+                return {"loss": loss, **self.network.monitors(outputs, batch.examples)}
 
     def train(self, mode: bool = True) -> "TaskLoss":
         for modules, wanted in ((self._learning, mode), (self._resting, False)):
@@ -217,7 +220,7 @@ def train_network(
     network: DownstreamNetwork = first.encoder.network
     summary = blocks(network, encoder.network, groups)
     log.info("freezing=%s\n%s", config.freezing, table(summary))
-    measure = Validation(shape, validation, labels, config.patience) if len(validation) else None
+    measure = Validation(shape, validation, labels, config) if len(validation) else None
     beginnings = iter([first])
     ended = run(
         lambda: next(beginnings, None) or beginning(),
@@ -290,5 +293,6 @@ def learner(
         warmup_linear(rate, config.warmup),
         threads=torch.get_num_threads(),
         seed=None,
+        precision=config.precision,
         gradient_norm=config.gradient_norm,
     )

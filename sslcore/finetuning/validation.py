@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.outputs import outputs_of
 from sslcore.training.loop import Point
+from sslcore.training.precision import computing
 
 if TYPE_CHECKING:
     from sslcore.finetuning.shapes.seam import Examples, Shape
@@ -24,8 +26,8 @@ class Validation:
     1984, section 3.4.3, which takes the simplest of such).
     """
 
-    def __init__(self, shape: "Shape", examples: "Examples", labels: Sequence[str], patience: int) -> None:
-        self._shape, self._examples, self._labels, self._patience = shape, examples, labels, patience
+    def __init__(self, shape: "Shape", examples: "Examples", labels: Sequence[str], config: FineTuning) -> None:
+        self._shape, self._examples, self._labels, self._config = shape, examples, labels, config
 
     @property
     def names(self) -> list[str]:
@@ -37,7 +39,9 @@ class Validation:
         return last["done"] >= 1 or int(last["done"] * VALIDATIONS + 1e-9) > int(reached * VALIDATIONS + 1e-9)
 
     def measure(self, trained: "Trained") -> dict[str, float]:
-        said = self._shape.metrics(outputs_of(trained.network, self._examples), self._examples, self._labels)
+        with computing(next(trained.network.parameters()).device, self._config.precision):
+            outputs = outputs_of(trained.network, self._examples)
+        said = self._shape.metrics(outputs, self._examples, self._labels)
         return {f"validation_{name}": value for name, value in said.items()}
 
     def best_step(self, points: Sequence[Point]) -> int:
@@ -49,7 +53,7 @@ class Validation:
 
     def exhausted(self, points: Sequence[Point]) -> bool:
         values = list(self._measured(points).values())
-        return bool(values) and len(values) - 1 - values.index(max(values)) >= self._patience
+        return bool(values) and len(values) - 1 - values.index(max(values)) >= self._config.patience
 
     def _measured(self, points: Sequence[Point]) -> dict[int, tuple[float, ...]]:
         """Step → what is compared, the higher the better."""

@@ -14,6 +14,7 @@ import torch
 
 NAME = "sslcore_ragged"
 SPREAD = 1.25  # the longest of a group by its shortest: more groups are more calls, fewer more padding
+SLOW_IN_HALF = 256  # tokens up to which torch's way back through attention is slower in half precision, on a CPU
 
 
 class Group(NamedTuple):
@@ -140,7 +141,7 @@ def attention(
     attended = []
     for (shape, mask), *group_blocks in zip(sequences.groups, *blocks, strict=True):
         query, key, value = (block.unflatten(0, shape).transpose(1, 2) for block in group_blocks)
-        block = torch.nn.functional.scaled_dot_product_attention(
+        block = _attended(
             query,
             key,
             value,
@@ -151,6 +152,20 @@ def attention(
         )
         attended.append(block.transpose(1, 2).flatten(0, 1))
     return _Unpadded.apply(torch.cat(attended), sequences.places)[None], None
+
+
+def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any) -> torch.Tensor:
+    """Torch's attention, by way of float32 where that is faster.
+
+    There and back, 12 heads of 32, sixteen sequences of 128 tokens, one core of an Intel Xeon with AMX: 84 ms in
+    bfloat16 and 30 in float32, the conversions among them; four sequences of 512 are as fast either way.
+    """
+    attention = torch.nn.functional.scaled_dot_product_attention
+    half = query.dtype.itemsize < 4
+    if not (half and query.requires_grad and query.device.type == "cpu" and query.shape[2] <= SLOW_IN_HALF):
+        return attention(query, key, value, **options)
+    with torch.autocast("cpu", enabled=False):
+        return attention(query.float(), key.float(), value.float(), **options).to(query.dtype)
 
 
 def register() -> None:

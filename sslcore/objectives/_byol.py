@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sslcore.objectives._vectors import drawing_from, exact, perceptron, update_towards, vectors_of
+from sslcore.objectives._vectors import drawing_from, perceptron, update_towards, vectors_of
 from sslcore.training.collapse import collapse
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -46,7 +47,7 @@ class BootstrappedLatent(torch.nn.Module):
             update_towards(self.slow, self.encoder, momentum)
             update_towards(self.slow_projector, self.projector, momentum)
             slow_SD = vectors_of(self.slow, batch, self.chunk)
-        with exact(vectors_SD):
+        with exact(vectors_SD.device):
             projected = [self.projector(view) for view in vectors_SD.chunk(2)]
             predicted = [self.predictor(view) for view in projected]
             targets = [self.slow_projector(view) for view in slow_SD.chunk(2)]

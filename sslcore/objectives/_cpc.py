@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from sslcore.objectives._sim_cse import found
-from sslcore.objectives._vectors import drawing_from, exact, vectors_of
+from sslcore.objectives._vectors import drawing_from, vectors_of
 from sslcore.training.collapse import alignment, collapse
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -51,7 +52,7 @@ class ComingSentences(torch.nn.Module):
 
     def forward(self, batch: "RunBatch") -> dict[str, torch.Tensor]:
         vectors_SD = vectors_of(self.encoder, batch, self.chunk)
-        with exact(vectors_SD):
+        with exact(vectors_SD.device):
             standard_SD = self.standardise(vectors_SD)
             contexts_SD = self.contexts(standard_SD, batch.runs)
             losses = cpc_loss(standard_SD, contexts_SD, self.predictors_KDD, batch.runs)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from sslcore.objectives._sim_cse import sim_cse_loss
-from sslcore.objectives._vectors import exact, vectors_of
+from sslcore.objectives._vectors import vectors_of
 from sslcore.training.collapse import collapse
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -29,6 +30,6 @@ class AdjacentSpans(torch.nn.Module):
 
     def forward(self, batch: "TextBatch") -> dict[str, torch.Tensor]:
         vectors_SD = vectors_of(self.encoder, batch, self.chunk)
-        with exact(vectors_SD):
+        with exact(vectors_SD.device):
             first_BD, second_BD = vectors_SD.chunk(2)
             return {**info_nce_loss(first_BD, second_BD, self.temperature), **collapse(first_BD, second_BD)}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from sslcore.objectives._sim_cse import found
-from sslcore.objectives._vectors import exact, update_towards, vectors_of
+from sslcore.objectives._vectors import update_towards, vectors_of
 from sslcore.training.collapse import collapse, unit
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -51,7 +52,7 @@ class MomentumContrast(torch.nn.Module):
         with torch.no_grad():
             update_towards(self.slow, self.encoder, self.momentum)
             keys_BD = vectors_of(self.slow, batch.view(1), self.chunk)
-        with exact(queries_BD):
+        with exact(queries_BD.device):
             places_B, filled = self.enqueue(unit(keys_BD))
             losses = moco_loss(unit(queries_BD), self.queue, places_B, self.temperature, filled)
             return {**losses, **collapse(queries_BD, keys_BD)}

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sslcore.objectives._vectors import drawing_from, exact, vectors_of
+from sslcore.objectives._vectors import drawing_from, vectors_of
 from sslcore.training.collapse import collapse, unit
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -52,6 +53,6 @@ class SameSentence(torch.nn.Module):
 
     def forward(self, batch: "TextBatch") -> dict[str, torch.Tensor]:
         vectors_SD = vectors_of(self.encoder, batch, self.chunk)
-        with exact(vectors_SD):
+        with exact(vectors_SD.device):
             first_BD, second_BD = self.head(vectors_SD).chunk(2)
             return {**sim_cse_loss(first_BD, second_BD, self.temperature), **collapse(*vectors_SD.chunk(2))}

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sslcore.objectives._vectors import drawing_from, exact, perceptron, vectors_of
+from sslcore.objectives._vectors import drawing_from, perceptron, vectors_of
 from sslcore.training.collapse import collapse
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     from sslcore.models.transformer import TransformerEncoder
@@ -35,7 +36,7 @@ class SimpleSiamese(torch.nn.Module):
 
     def forward(self, batch: "TextBatch") -> dict[str, torch.Tensor]:
         vectors_SD = vectors_of(self.encoder, batch, self.chunk)
-        with exact(vectors_SD):
+        with exact(vectors_SD.device):
             first, second = (self.projector(view) for view in vectors_SD.chunk(2))
             loss = sim_siam_loss((self.predictor(first), self.predictor(second)), (first, second))
             # The loss compares the projections: they collapse first, and while a text's vector still differs.

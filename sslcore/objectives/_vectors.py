@@ -60,11 +60,6 @@ def vectors_of(encoder: "TransformerEncoder", batch: "TextBatch", chunk: int) ->
     return _Gathered.apply(vectors_sD, torch.from_numpy(batch.rows).to(device), batch.whole)
 
 
-def exact(vectors: torch.Tensor) -> torch.autocast:
-    """Losses divide cosines by small temperatures: no rounding to half precision there."""
-    return torch.autocast(vectors.device.type, enabled=False)
-
-
 def drawing_from(generator: torch.Generator) -> contextlib.AbstractContextManager[None]:
     """New layers, which draw from torch's own generator, follow from this one."""
     return drawn_from(drawn_seed(generator))

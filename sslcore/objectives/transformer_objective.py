@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from sslcore.errors import UserError
 from sslcore.models.architecture import BIDIRECTIONAL, Architecture, architecture_of, configured, shape_of
 from sslcore.objectives.family import Family
+from sslcore.training.precision import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sslcore.tokenization.encoding import EncodedCorpus
     from sslcore.tokenization.registry import Tokenization
     from sslcore.tokenization.tokenizer import Tokenizer
-    from sslcore.training.learner import Precision, TorchLearner
+    from sslcore.training.learner import TorchLearner
 
 
 class Size(NamedTuple):
@@ -96,7 +97,7 @@ class TransformerObjective(BaseModel):
     )
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's; norms and biases have none.")
     gradient_norm: float = Field(default=1.0, gt=0, description="Longer gradients are scaled to this length.")
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
+    precision: Precision = Field(
         default="float32", description="Of products; sums and weights stay float32. On a GPU, bfloat16 is fastest."
     )
     parts: int = Field(
@@ -248,7 +249,6 @@ class TransformerObjective(BaseModel):
             eps=1e-6,
             fused=True,
         )
-        precision: Precision = self.precision
         return TorchLearner(
             encoder,
             loss,
@@ -256,7 +256,7 @@ class TransformerObjective(BaseModel):
             SCHEDULES[self.schedule](self.peak_rate, self.warmup),
             threads=workers,
             seed=drawn_seed(generator),
-            precision=precision,
+            precision=self.precision,
             gradient_norm=self.gradient_norm,
             parts=self.parts,
         )

@@ -7,13 +7,14 @@ covers hand-written updates in place (word2vec). Neither knows of epochs, loggin
 import contextlib
 import gc
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from sslcore.randomness import derive_seed, drawn_from
 from sslcore.training.devices import torch_threads
 from sslcore.training.memory import is_refusal, too_large_a_step
+from sslcore.training.precision import Precision, computing
 from sslcore.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from sslcore.training.distributed import Team
 
 Metrics = dict[str, float]
-Precision = Literal["float32", "bfloat16", "float16"]
 
 RESERVE = 2**26  # bytes
 
@@ -123,7 +123,7 @@ class TorchLearner:
         self._rate_factor = 1.0
         self._team: Team | None = None
         self._device = next(loss.parameters()).device
-        self._autocast = None if precision == "float32" else getattr(torch, precision)
+        self._precision: Precision = precision
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
         # Given back when memory is out, so that what is tried then has room beside a heap that never shrinks. Until
         # then it is an address and no memory.
@@ -264,7 +264,7 @@ class TorchLearner:
             last = number == len(pieces) - 1
             waiting = contextlib.nullcontext() if last or not self._team else self._module.no_sync()
             with waiting:
-                with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+                with computing(self._device, self._precision):
                     losses = self._module(part)
                 self._scaler.scale(losses["loss"] * share).backward()
             for name, value in losses.items():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sslcore.models.encoder import Encoder
     from sslcore.objectives.registry import AnyObjective
     from sslcore.tokenization.encoding import EncodedCorpus
-    from sslcore.training.learner import Precision
+    from sslcore.training.precision import Precision
 
 
 def pretrain(

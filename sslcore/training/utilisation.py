@@ -9,7 +9,7 @@ what a step computes twice to save memory counts twice. Without a known peak, as
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sslcore.training.learner import Precision
+    from sslcore.training.precision import Precision
 
 PEAKS = {  # dense, in FLOP/s by the makers' data sheets: bfloat16 or float16, float32
     "H200": (989e12, 67e12),

@@ -39,7 +39,7 @@ def test_of_weights_that_validation_cannot_tell_apart_the_later_are_kept(task: T
             (10 * place, {"done": place / 12, "validation_macro_f1": score, "validation_loss": 1.0})
             for place, score in enumerate(scores, start=1)
         ]
-        validation = Validation(CLASS, rows, TOPICS, patience=3)
+        validation = Validation(CLASS, rows, TOPICS, FineTuning(patience=3))
         return validation.best_step(points), validation.exhausted(points)
 
     # Of 64 rows at 0.90 the standard error is 0.0375.

@@ -66,6 +66,45 @@ def test_states_and_gradients_are_those_of_the_padded_batch(lengths: list[int], 
             torch.testing.assert_close(one.grad, other.grad, atol=2e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_in_half_precision_it_is_the_same_but_for_rounding(
+    causal: bool, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = model(causal)
+    ids, offsets = batch([3, 100, 7, 1, 90, 8, 8])
+    weights = torch.randn(len(ids), 16, generator=torch.Generator().manual_seed(1))
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        said = attention(query, *rest, **options)
+        seen.append((query.dtype, said.dtype))
+        return said
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+
+    def run(*, half: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        network.zero_grad()
+        with torch.autocast("cpu", precision, enabled=half):
+            said = states(network, Sequences(ids, offsets, causal=causal))
+        (said.float() * weights).sum().backward()
+        return said.detach().float(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    exact, gradient = run(half=False)
+    rounded, of_rounded = run(half=True)
+    assert set(seen) == {
+        (torch.float32, torch.float32)
+    }  # torch's way back in half precision takes several times as long
+    assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+    assert torch.nn.functional.cosine_similarity(of_rounded, gradient, dim=0) > 0.999
+    seen.clear()
+    with torch.no_grad(), torch.autocast("cpu", precision):
+        answered = states(network, Sequences(ids, offsets, causal=causal)).float()
+    assert set(seen) == {(precision, precision)}
+    assert (answered - exact).abs().max() < 0.05 * exact.abs().max()
+
+
 def test_no_sequence_sees_another_and_a_causal_one_sees_nothing_to_come() -> None:
     ids, offsets = batch([4, 6, 4])
     changed = ids.clone()

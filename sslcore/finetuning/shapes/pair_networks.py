@@ -12,7 +12,7 @@ from torch import nn
 
 from sslcore.finetuning.encoded import EncodedTexts, tensors
 from sslcore.finetuning.losses import Criterion, ScoreLoss
-from sslcore.finetuning.shapes.linear_head import LinearHead
+from sslcore.finetuning.shapes.linear_head import LinearHead, sample
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
 from sslcore.models.transformer import tokens_at_once
 
@@ -152,12 +152,9 @@ class CosineBiEncoder(DownstreamNetwork):
         training = self.training
         self.eval()
         with torch.no_grad():
-            parts = [
-                self.decided(self.features(part), part)
-                for part in in_parts(examples, tokens_at_once(self.criterion.lowest.device))
-            ]
-            means = self.criterion.width * self.criterion.first_outputs() + self.criterion.lowest
-            self.head.bias.add_((means - torch.cat(parts).mean()) / self.criterion.width)
+            some = examples.take(sample(len(examples)))
+            mean = self.criterion.width * self.criterion.first_outputs() + self.criterion.lowest
+            self.head.bias.add_((mean - self.decided(self.features(some), some).mean()) / self.criterion.width)
         self.train(training)
 
     def padded_features(self, *read: PaddedStates) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sslcore.finetuning.encoded import EncodedTexts
+from sslcore.training.precision import exact
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,7 +71,9 @@ class DownstreamNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, examples: Any) -> torch.Tensor:
-        return self.decided(self.features(examples), examples)
+        features = self.features(examples)
+        with exact(features.device):
+            return self.decided(features.float(), examples)
 
     def prepare(self, examples: Any) -> None:
         """Set what follows from the training rows, before the first step."""

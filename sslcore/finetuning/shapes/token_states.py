@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sslcore.finetuning.shapes.linear_head import SMALLEST_SPREAD
+from sslcore.finetuning.shapes.linear_head import SMALLEST_SPREAD, sample
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, PaddedStates
 from sslcore.models.transformer import tokens_at_once
-
-SAMPLE = 1024  # training rows whose tokens say mean and spread: as good as all, and a memory that does not grow
 
 
 class TokenExamples(Protocol):
@@ -57,11 +55,10 @@ class TokenNetwork(DownstreamNetwork):
         return torch.cat([self.states(examples.take(rows)) for rows in np.split(np.arange(len(examples)), parts)])
 
     def prepare(self, examples: Any) -> None:
-        rows = np.unique(np.linspace(0, len(examples) - 1, SAMPLE).astype(np.int64))
         training = self.training
         self.eval()
         with torch.no_grad():
-            vectors_ND = self.vectors(examples.take(rows))
+            vectors_ND = self.vectors(examples.take(sample(len(examples))))
         self.train(training)
         if len(vectors_ND):
             self.feature_mean.copy_(vectors_ND.mean(dim=0))
