@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from kept_runs import KeptRuns
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -243,23 +244,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
-    lines = arguments.json.read_text("utf-8").splitlines() if arguments.json.exists() else []
-    done = {(line["set"], line["contender"], line["seed"]): line for line in map(json.loads, lines)}
+    kept = KeptRuns(arguments.json)
     for name in arguments.sets:
         task = TASKS[name]
         contenders = [*task.baselines, *(arguments.contenders or ["fine-tuned", "from scratch"])]
         for seed, who in itertools.product(range(arguments.seeds), contenders):
-            if (name, who, seed) in done:
-                continue
-            started = time.perf_counter()
-            scores = scores_of(who, task, task.parts(arguments.folder, seed), arguments.checkpoint, seed)
-            said = dict(zip(task.metrics, scores, strict=True))
-            line = {"set": name, "contender": who, "seed": seed, **said, "seconds": time.perf_counter() - started}
-            done[name, who, seed] = line
-            with arguments.json.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+
+            def scored(task: Task = task, who: str = who, seed: int = seed) -> dict[str, float]:
+                started = time.perf_counter()
+                scores = scores_of(who, task, task.parts(arguments.folder, seed), arguments.checkpoint, seed)
+                return {**dict(zip(task.metrics, scores, strict=True)), "seconds": time.perf_counter() - started}
+
+            kept.run(name, who, seed, scored)
         for who, metric in itertools.product(contenders, task.metrics):
-            values = np.array([done[name, who, seed][metric] for seed in range(arguments.seeds)])
+            values = kept.values(name, who, arguments.seeds, metric)
             print(f"{name:<10} {who:<13} {metric:<12} {values.mean():.4f} ± {seed_noise(values) or 0:.4f}", flush=True)
 
 

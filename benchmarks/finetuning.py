@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from kept_runs import KeptRuns
 from probes import read_tab
 from sklearn.linear_model import LogisticRegression
 
@@ -201,35 +202,29 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
-    lines = arguments.json.read_text("utf-8").splitlines() if arguments.json.exists() else []
-    done = {(line["set"], line["contender"], line["seed"]): line for line in map(json.loads, lines)}
+    kept = KeptRuns(arguments.json)
     for name in arguments.sets:
         data = SETS[name](arguments.folder)
         for seed, who in itertools.product(range(arguments.seeds), arguments.contenders):
-            if (name, who, seed) in done:
-                continue
-            rows = split(data, seed, arguments.rows)
-            prediction, seconds = CONTENDERS[who](rows, arguments.checkpoint, arguments, seed)
-            line = {
-                "set": name,
-                "contender": who,
-                "seed": seed,
-                "accuracy": float(np.mean(prediction == rows.test.classes)),
-                "macro_f1": macro_f1(rows.test.classes, prediction),
-                "seconds": seconds,
-            }
-            done[name, who, seed] = line
-            with arguments.json.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
+
+            def scored(data: Set = data, who: str = who, seed: int = seed) -> dict[str, float]:
+                rows = split(data, seed, arguments.rows)
+                prediction, seconds = CONTENDERS[who](rows, arguments.checkpoint, arguments, seed)
+                return {
+                    "accuracy": float(np.mean(prediction == rows.test.classes)),
+                    "macro_f1": macro_f1(rows.test.classes, prediction),
+                    "seconds": seconds,
+                }
+
+            kept.run(name, who, seed, scored)
         for who in arguments.contenders:
-            runs = [done[name, who, seed] for seed in range(arguments.seeds)]
             for metric in ("accuracy", "macro_f1"):
-                values = np.array([run[metric] for run in runs])
+                values = kept.values(name, who, arguments.seeds, metric)
                 print(
                     f"{name:<14} {who:<12} {metric:<9} {values.mean():.4f} ± {seed_noise(values) or float('nan'):.4f}"
                 )
-            print(f"{name:<14} {who:<12} seconds   {np.median([run['seconds'] for run in runs]):.1f}", flush=True)
+            seconds = np.median(kept.values(name, who, arguments.seeds, "seconds"))
+            print(f"{name:<14} {who:<12} seconds   {seconds:.1f}", flush=True)
 
 
 if __name__ == "__main__":

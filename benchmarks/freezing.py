@@ -56,6 +56,7 @@ def main() -> None:
         study = freeze_study(
             Classification(), encoder, train, validation, test, FineTuning(epochs=asked.epochs or 3),
             labels=labels, seeds=range(asked.seeds), settings=asked.freezing,
+            progress=lambda share, said: print(f"{share:.0%} {said}", flush=True),
         )  # fmt: skip
         print(study.table())
         freeze_figure(study).savefig(asked.study)
