@@ -15,7 +15,7 @@ from sslcore.training.probing import Probing
 from tasks import runtime
 from tasks.runtime import OnMetrics
 
-VERSION = 8  # 8: causal_lm, sequence_denoising, replaced_tokens and sim_siam have lower learning rates
+VERSION = 9  # 9: dropout of transformers is drawn otherwise on a CPU
 HOW = {"parts", "chunk"}  # a step is computed in: as `workers` no part of what is asked for, so that a run that was out
 # of memory goes on from its checkpoint with more of them
 

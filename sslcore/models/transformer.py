@@ -16,6 +16,7 @@ import torch
 
 from sslcore.models import ragged
 from sslcore.models.architecture import CAUSAL, TWICE_SEPARATED, first_position
+from sslcore.models.dropout import draw_quickly
 from sslcore.models.framing import frame_pairs, frame_pieces, without_ends
 from sslcore.models.ragged import Sequences
 from sslcore.randomness import drawn_from, drawn_seed
@@ -65,6 +66,7 @@ class TransformerEncoder(torch.nn.Module):
         self.dimensions = int(config.hidden_size)
         with drawn_from(drawn_seed(generator)):  # transformers draws from torch's own generator
             self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **_without_pooler(config))
+        draw_quickly(self.model)
 
     def states(self, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the last layer's state of each token of framed sequences."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sslcore.models import ragged
+from sslcore.models.dropout import draw_quickly
 from sslcore.models.ragged import Sequences
 from sslcore.objectives._linear_cross_entropy import linear_cross_entropy
 from sslcore.objectives.masked_lm import NOT_PREDICTED
@@ -72,6 +73,7 @@ class ReplacedTokenDetection(torch.nn.Module):
         )
         with drawn_from(drawn_seed(generator)):
             self.generator = ElectraModel._from_config(config, attn_implementation=ragged.NAME)
+            draw_quickly(self.generator)
             self.generator.embeddings.word_embeddings = encoder.model.get_input_embeddings()
             self.generator_head = ElectraGeneratorPredictions(config)
             self.detection_head = ElectraDiscriminatorPredictions(large)

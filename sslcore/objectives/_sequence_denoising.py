@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from sslcore.models.dropout import draw_quickly
 from sslcore.models.ragged import Sequences
 from sslcore.objectives._linear_cross_entropy import token_loss
 from sslcore.randomness import drawn_from, drawn_seed
@@ -38,6 +39,7 @@ class SaidAgain(torch.nn.Module):
         config.max_position_embeddings = 2 * encoder.maximum_tokens  # masks stand between what is hidden
         with drawn_from(drawn_seed(generator)):
             self.decoder = BertModel._from_config(config, attn_implementation="sdpa", add_pooling_layer=False)
+        draw_quickly(self.decoder)
         self.decoder.set_input_embeddings(encoder.model.get_input_embeddings())
 
     def forward(self, batch: "DamagedTexts") -> dict[str, torch.Tensor]:
