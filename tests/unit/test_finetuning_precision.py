@@ -104,6 +104,8 @@ def test_the_encoder_computes_in_it_and_answers_without(encoder: Encoder, monkey
     assert of_head == {(True, torch.float32), (False, torch.float32)}
     of_encoder = [(learns, dtype) for learns, head, dtype in seen if not head]
     assert {dtype for learns, dtype in of_encoder if learns} == {torch.bfloat16}
+    # The scale of the features is measured in float32, the validation rows in what the steps compute in.
+    assert {dtype for learns, dtype in of_encoder if not learns} == {torch.float32, torch.bfloat16}
     before = len(seen)
     examples = Classification().examples(CLASSES, encoder, model.labels, maximum_tokens=64)
     outputs_of(model.network, examples)
