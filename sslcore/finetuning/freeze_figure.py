@@ -38,7 +38,7 @@ def freeze_figure(study: "FreezeStudy") -> "Figure":
         below.plot(place, setting.seconds, "o", color=colour, markersize=5)
         if setting.freezing == study.cheapest:
             for axes, value in ((above, setting.score), (below, setting.seconds)):
-                axes.plot(place, value, "o", markersize=12, markerfacecolor="none", color=COLOURS[1])
+                axes.plot(place, value, "o", markersize=12, markerfacecolor="none", color=COLOURS[1], clip_on=False)
     names = [setting.freezing.replace(FIRST, "first ").replace("_", " ") for setting in [*of_depths, *others]]
     below.set_xticks(places, names, rotation=30, ha="right")
     below.set_xlabel("frozen")
