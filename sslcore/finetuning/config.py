@@ -59,7 +59,7 @@ class FineTuning(BaseModel):
     precision: Precision = Field(
         "float32",
         description="Of the encoder's products in training; the head, sums and weights stay float32, and so does the "
-        "model that is served. bfloat16 is several times as fast on a GPU and on CPUs that have AMX.",
+        "model that is served. bfloat16 is faster on a GPU and on CPUs that have AMX.",
     )
     patience: int = Field(
         3, ge=1, description="Training stops after this many validations (of 6) without a better one."

@@ -37,6 +37,7 @@ GROUPS = [
     ("layer 1", ["1.weight", "1.bias"]),
     ("layer 2", ["2.weight", "2.bias"]),
 ]
+HALF = ("bfloat16", "float16")
 START, END = Moment(0, 0.0), Moment(9, 0.99)
 ALL = {name for _, names in GROUPS for name in names}
 
@@ -203,14 +204,20 @@ def test_dropout_rests_where_nothing_learns(objective: object) -> None:
         assert sum(drops) == awake, epoch
 
 
-@pytest.mark.parametrize("freezing", ["gradual", "two_stage", "lora"])
-def test_a_killed_run_ends_as_an_unbroken_one(task: Task, freezing: str, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    "how",
+    [*({"freezing": name} for name in ("gradual", "two_stage", "lora")), *({"precision": p} for p in HALF)],
+    ids=str,
+)
+def test_a_killed_run_ends_as_an_unbroken_one(
+    task: Task, how: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sslcore.training import checkpoints
 
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     encoder, train = task
-    config = FineTuning(freezing=freezing, epochs=3, minimum_steps=3, batch_size=16, patience=99)
+    config = FineTuning(epochs=3, minimum_steps=3, batch_size=16, patience=99, **how)  # type: ignore[arg-type]
 
     def run(killed_at: int | None = None) -> FineTunedModel:
         def watch(step: int, metrics: dict[str, float]) -> None:

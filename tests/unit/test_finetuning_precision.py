@@ -1,6 +1,5 @@
 """Half precision is the encoder's in training, and nobody else's: not the head's, the losses', the served model's."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,12 +55,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 def tuned(encoder: Encoder, shape: AnyShape, rows: pa.Table, precision: Precision, **more: Any) -> FineTunedModel:
     labels = shape.labels_of(rows)
     examples = shape.examples(rows, encoder, labels, maximum_tokens=64)
-    options = {name: more.pop(name) for name in ("on_metrics", "checkpoints") if name in more}
     config = FineTuning(
         **{"minimum_steps": 12, "batch_size": 16, "learning_rate": 1e-3, "patience": 99, "epochs": 1, **more},
         precision=precision,
     )
-    return fine_tune(shape, encoder, examples, examples, config, labels=labels, seed=0, **options)
+    return fine_tune(shape, encoder, examples, examples, config, labels=labels, seed=0)
 
 
 def losses(model: FineTunedModel, name: str = "loss") -> np.ndarray:
@@ -110,29 +108,3 @@ def test_the_encoder_computes_in_it_and_answers_without(encoder: Encoder, monkey
     examples = Classification().examples(CLASSES, encoder, model.labels, maximum_tokens=64)
     outputs_of(model.network, examples)
     assert {dtype for _, _, dtype in seen[before:]} == {torch.float32}
-
-
-@pytest.mark.parametrize("precision", HALF)
-def test_a_killed_run_ends_as_an_unbroken_one(
-    encoder: Encoder, precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sslcore.training import checkpoints
-
-    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
-
-    def run(killed_at: int | None = None) -> FineTunedModel:
-        def watch(step: int, metrics: dict[str, float]) -> None:
-            if step == killed_at:
-                raise KeyboardInterrupt
-
-        return tuned(encoder, Classification(), CLASSES, precision, on_metrics=watch, checkpoints=tmp_path)
-
-    unbroken = tuned(encoder, Classification(), CLASSES, precision)
-    for step in (3, 7):
-        with pytest.raises(KeyboardInterrupt):
-            run(step)
-    again = run()
-    assert again.curve == unbroken.curve
-    for name, tensor in unbroken.network.state_dict().items():
-        assert torch.equal(tensor, again.network.state_dict()[name]), name
