@@ -142,6 +142,26 @@ def test_a_gradient_that_is_too_long_is_scaled_to_the_length_given(longest: floa
     assert metrics.get("gradient_norm") == (None if longest is None else 6)
 
 
+def test_the_scale_of_a_float16_loss_is_part_of_the_state() -> None:
+    class Steep(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = torch.nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, batch: Share) -> dict[str, torch.Tensor]:
+            return {"loss": 1e34 * self.x}
+
+    losses = Steep(), Steep()
+    first, again = (learner_of(loss, precision="float16") for loss in losses)
+    first.update(Share(1, 0, 0.5))
+    # Times 2¹⁶, where the scale begins, the gradient is too much for float32: the step is left out, the scale halved.
+    assert losses[0].x.item() == 1
+    again.restore(first.state())
+    for learner, loss in zip((first, again), losses, strict=True):
+        learner.update(Share(1, 0.5, 1))
+        assert loss.x.item() == pytest.approx(-1e33)
+
+
 def test_what_a_step_draws_follows_from_the_seed_and_the_step_and_from_nothing_else() -> None:
     class Drawing(torch.nn.Module):
         def __init__(self) -> None:
