@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from sslcore.finetuning.adapters import is_adapter, owner
 from sslcore.finetuning.freezing import LayerGroups
-from sslcore.finetuning.lora import is_adapter, owner
 
 if TYPE_CHECKING:
     from torch import nn

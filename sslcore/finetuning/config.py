@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sslcore.finetuning.freezing import Freezing, LoRA
+from sslcore.finetuning.freezing import ADAPTED, Freezing, LoRA
 from sslcore.training.precision import Precision
 
 WORDS_RATE = 1e-2
 ALL_TOKENS = 2**31 - 1
-LORA_RATE = 10.0  # times the encoder's: Hu et al. 2022, table 9, has 4e-4 and 5e-4 for RoBERTa base
+# Times the encoder's: Hu et al. 2022, table 9, have 4e-4 and 5e-4 for RoBERTa base; Liu et al. 2022 3e-3 for (IA)³.
+ADAPTERS_RATE = 10.0
 
 
 class FineTuning(BaseModel):
@@ -26,9 +27,10 @@ class FineTuning(BaseModel):
         "none",
         description="What stays as pretrained: none; embeddings; first_4, these and the first four layers, or another "
         "number; encoder, all but the head; biases, all but these and the head; gradual, one layer less in each epoch, "
-        "from the top; two_stage, all but the head for a third of the run; lora, all, with narrow matrices beside it.",
+        "from the top; two_stage, all but the head for a third of the run; lora, dora or ia3, all, with a few weights "
+        "beside it that learn: narrow matrices, these and lengths, scales.",
     )
-    lora: LoRA = Field(LoRA(), description="The narrow matrices of freezing=lora.")
+    lora: LoRA = Field(LoRA(), description="The narrow matrices of freezing=lora and dora.")
     layer_decay: float = Field(
         1.0,
         gt=0,
@@ -45,7 +47,8 @@ class FineTuning(BaseModel):
         gt=0,
         le=1,
         description="Peak rate of the encoder. Left out: 0.01 for vectors of words and bags; for a transformer by its "
-        "width, 3e-4, from 512 1e-4, from 768 5e-5, and more for one with random weights; ten times that for lora.",
+        "width, 3e-4, from 512 1e-4, from 768 5e-5, and more for one with random weights; ten times that for lora, "
+        "dora and ia3.",
     )
     head_learning_rate: float = Field(1e-2, gt=0, le=1, description="Peak rate of the head.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the updates over which the rates rise from zero.")
@@ -78,7 +81,7 @@ class FineTuning(BaseModel):
         if not hasattr(network, "finetuning_rate"):
             return WORDS_RATE
         rate: float = network.finetuning_rate if pretrained else network.rate_from_scratch
-        return rate * (LORA_RATE if self.freezing == "lora" else 1.0)
+        return rate * (ADAPTERS_RATE if self.freezing in ADAPTED else 1.0)
 
     @property
     def most_tokens(self) -> int:

@@ -14,7 +14,9 @@ FREEZING.
 | biases | all but the biases and the head: BitFit (Ben Zaken, Ravfogel, Goldberg 2022) |
 | gradual | in the first epoch all but the head, in each that follows one group less, from the top (ULMFiT: Howard, Ruder 2018, section 3.3) |
 | two_stage | all but the head for a third of the run, then nothing (Kumar et al. 2022: a head that knows nothing spoils the features) |
-| lora | all; beside each projection of attention a product of two narrow matrices learns (Hu et al. 2022), see lora.py |
+| lora | all; beside each projection of attention a product of two narrow matrices learns (Hu et al. 2022), see adapters.py |
+| dora | the same, and the length of each row of the projections learns by itself (Liu et al. 2024) |
+| ia3 | all; keys, values and what the feed-forward's activation gives are scaled, number by number (Liu et al. 2022) |
 """  # noqa: E501
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sslcore.errors import UserError
 
 LayerGroups = Sequence[tuple[str, Sequence[str]]]
-Freezing = Annotated[str, Field(pattern=r"^(none|embeddings|first_[1-9][0-9]*|encoder|biases|gradual|two_stage|lora)$")]
+Freezing = Annotated[
+    str, Field(pattern=r"^(none|embeddings|first_[1-9][0-9]*|encoder|biases|gradual|two_stage|lora|dora|ia3)$")
+]
 
 HEAD_SHARE = 1 / 3  # of a run in two stages, for the head alone
 FIRST = "first_"
@@ -88,10 +92,13 @@ FREEZING: Mapping[str, Policy] = {
     "gradual": frozen_by_gradual,
     "two_stage": frozen_by_two_stage,
     "lora": frozen_by_encoder,
+    "dora": frozen_by_encoder,
+    "ia3": frozen_by_encoder,
 }
 """The registry: policy name → function; `first_` and a number beside them."""
 
 CHANGING = ("gradual", "two_stage")
+ADAPTED = ("lora", "dora", "ia3")
 
 
 def frozen(freezing: str, groups: LayerGroups, moment: Moment) -> frozenset[str]:

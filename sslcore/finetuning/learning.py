@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from sslcore.finetuning.lora import is_adapter, owner
+from sslcore.finetuning.adapters import is_adapter, owner
 
 if TYPE_CHECKING:
     from sslcore.finetuning.shapes.seam import DownstreamNetwork

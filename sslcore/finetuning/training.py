@@ -16,12 +16,12 @@ from torch import nn
 
 from sslcore.errors import UserError
 from sslcore.finetuning import freezing
+from sslcore.finetuning.adapters import add_adapters, is_scale, merge_adapters, owner
 from sslcore.finetuning.blocks import Block, blocks, table
 from sslcore.finetuning.caching import FrozenOutputs, kept_outputs
 from sslcore.finetuning.config import FineTuning
 from sslcore.finetuning.freezing import LayerGroups, Moment
 from sslcore.finetuning.learning import freeze, resting
-from sslcore.finetuning.lora import add_adapters, merge_adapters, owner
 from sslcore.finetuning.restriction import VocabularyRestriction
 from sslcore.finetuning.shapes.seam import DownstreamNetwork, Examples, Shape
 from sslcore.finetuning.validation import Validation
@@ -199,8 +199,8 @@ def train_network(
     def beginning() -> TorchLearner:
         network = shape.network(encoder, labels)
         network.encoder = restriction.network(network.encoder)
-        if config.freezing == "lora":
-            add_adapters(network.encoder, config.lora, derive_seed(seed, "adapters"))
+        if config.freezing in freezing.ADAPTED:
+            add_adapters(network.encoder, config.freezing, config.lora, derive_seed(seed, "adapters"))
         network.to(device)
         freeze(network, never_learn)
         if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -231,7 +231,7 @@ def train_network(
     network = ended.learner.finish().network
     last_step, _ = ended.curve[-1]
     best_step = measure.best_step(ended.curve) if measure else last_step
-    if config.freezing == "lora":
+    if config.freezing in freezing.ADAPTED:
         merge_adapters(network.encoder)
     if outputs[0]:
         outputs[0].detach(network.encoder)  # each holds on to the other
@@ -264,7 +264,7 @@ def learner(
 ) -> TorchLearner:
     """AdamW with a rate for each layer group of the encoder and one for the head; only what ever learns is in it.
 
-    Norms, biases and `tables`, the vocabulary's, are not decayed: see restriction.py.
+    Norms, biases, the scales of adapters and `tables`, the vocabulary's, are not decayed: see restriction.py.
     """
     rate = config.rate(network.encoder)
     shares = freezing.rate_shares(groups, config.layer_decay)
@@ -272,7 +272,7 @@ def learner(
     head = [("", p, config.head_learning_rate / rate) for p in network.head_parameters()]
     sorted_by: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter, share in (*body, *head):
-        decays = parameter.ndim > 1 and name not in tables
+        decays = parameter.ndim > 1 and name not in tables and not is_scale(name)
         sorted_by.setdefault((share, decays), []).append(parameter)
     options: list[dict[str, Any]] = [
         {"params": chosen, "weight_decay": config.weight_decay if decays else 0.0, "share_of_rate": share}

@@ -120,6 +120,16 @@ class TransformerEncoder(torch.nn.Module):
             and {"attention", "attn"} & set(name.split("."))
         ]
 
+    def keys_and_values(self) -> list[str]:
+        """Names of the modules that make them; GPT-2's makes queries too."""
+        return [name for name in self.attention_projections() if name.endswith((".key", ".value", ".c_attn"))]
+
+    def feed_forward_outputs(self) -> list[str]:
+        """Names of the linear modules that follow the activation."""
+        attention = self.attention_projections()
+        outputs = (".output.dense", ".mlp.c_proj")
+        return [name for name, _ in self.named_modules() if name.endswith(outputs) and name not in attention]
+
     def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
         """Each text between the ids of the frame, cut to what the model can take."""
         bounds = offsets.cpu().numpy()

@@ -1,5 +1,6 @@
 """What is frozen stays, what learns moves, at every moment of a run, whatever is frozen by which name."""
 
+import copy
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from pydantic import ValidationError
 
 from sslcore.errors import UserError
 from sslcore.finetuning import FineTuning, fine_tune
+from sslcore.finetuning.adapters import add_adapters, merge_adapters
 from sslcore.finetuning.blocks import Block, table
 from sslcore.finetuning.freezing import (
+    ADAPTED,
     FREEZING,
     HEAD_SHARE,
     Moment,
@@ -21,7 +24,6 @@ from sslcore.finetuning.freezing import (
     rate_shares,
 )
 from sslcore.finetuning.learning import freeze
-from sslcore.finetuning.lora import add_adapters, merge_adapters
 from sslcore.finetuning.model import FineTunedModel
 from sslcore.finetuning.shapes.classification import Classification, LabelledTexts
 from sslcore.finetuning.training import ExampleBatches, TaskLoss, learner
@@ -50,7 +52,7 @@ ALL = {name for _, names in GROUPS for name in names}
         ("first_1", START, set(GROUPS[2][1])),
         ("first_2", END, set()),
         ("encoder", END, set()),
-        ("lora", END, set()),
+        *((adapted, END, set()) for adapted in ADAPTED),
         ("biases", START, {"norm.bias", "1.bias", "2.bias"}),
         ("gradual", Moment(0, 0.3), set()),
         ("gradual", Moment(1, 0.4), set(GROUPS[2][1])),
@@ -100,7 +102,7 @@ def test_what_cannot_be_frozen_is_the_users_mistake_and_names_the_groups() -> No
     for freezing, message in (
         ("biases", "no biases, .* vectors"),
         ("first_1", "has 0 layers"),
-        ("lora", "no attention"),
+        *((adapted, f"{adapted} .* no attention") for adapted in ADAPTED),
     ):
         with pytest.raises(UserError, match=message):
             fine_tune(Classification(), words, train, train, FineTuning(freezing=freezing), labels=TOPICS, seed=0)
@@ -206,7 +208,7 @@ def test_dropout_rests_where_nothing_learns(objective: object) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [*({"freezing": name} for name in ("gradual", "two_stage", "lora")), *({"precision": p} for p in HALF)],
+    [*({"freezing": name} for name in ("gradual", "two_stage", *ADAPTED)), *({"precision": p} for p in HALF)],
     ids=str,
 )
 def test_a_killed_run_ends_as_an_unbroken_one(
@@ -240,17 +242,18 @@ def test_a_killed_run_ends_as_an_unbroken_one(
         assert torch.equal(tensor, again.network.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("freezing", ADAPTED)
 @pytest.mark.parametrize("kind", KINDS)
-def test_adapters_change_nothing_at_first_learn_and_are_merged(kind: str, tmp_path: Path) -> None:
+def test_adapters_change_nothing_at_first_learn_and_are_merged(kind: str, freezing: str, tmp_path: Path) -> None:
     encoder = Encoder.from_huggingface(made_checkpoint(kind, tmp_path))
     before = encoder.encode(SENTENCES)
     names = list(encoder.network.state_dict())
-    config = FineTuning(freezing="lora").lora
-    add_adapters(encoder.network, config, seed=0)
+    add_adapters(encoder.network, freezing, FineTuning().lora, seed=0)
     np.testing.assert_allclose(encoder.encode(SENTENCES), before, atol=1e-6)
     adapters = {n: p for n, p in encoder.network.named_parameters() if p.requires_grad}
-    targets = len(adapters) // 2
-    assert targets == (2 * 2 if kind == "gpt2" else 2 * 4)  # c_attn and c_proj; query, key, value and output
+    tensors = {"lora": 2, "dora": 3, "ia3": 1}[freezing]
+    modules = (3 if freezing == "ia3" else 4) if kind != "gpt2" else 2  # in GPT-2 queries, keys and values come of one
+    assert len(adapters) == 2 * modules * tensors  # two layers
     with torch.no_grad():
         for number, parameter in enumerate(adapters.values()):
             parameter.add_(torch.full_like(parameter, 0.01 * (number + 1)))
@@ -261,8 +264,58 @@ def test_adapters_change_nothing_at_first_learn_and_are_merged(kind: str, tmp_pa
     np.testing.assert_allclose(encoder.encode(SENTENCES), after, atol=1e-5)
 
 
+def with_learnt_adapters(encoder: Encoder, freezing: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """What has been learnt, made up here, by name; and the encoder's own parameters after it was merged."""
+    network = copy.deepcopy(encoder.network)
+    add_adapters(network, freezing, FineTuning().lora, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    learnt = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    with torch.no_grad():
+        for parameter in learnt.values():
+            parameter.uniform_(0.5, 1.5, generator=generator)
+    learnt = {name.replace(".default", ""): parameter.detach().clone() for name, parameter in learnt.items()}
+    merge_adapters(network)
+    return learnt, dict(network.named_parameters())
+
+
+def test_dora_learns_the_lengths_of_rows_apart_from_their_directions(task: Task) -> None:
+    encoder, _ = task
+    learnt, merged = with_learnt_adapters(encoder, "dora")
+    name = "model.encoder.layer.0.attention.self.query"
+    b, a, lengths = (learnt[f"{name}.lora_{part}.weight"] for part in ("B", "A", "magnitude_vector"))
+    moved = encoder.network.get_parameter(f"{name}.weight") + 16 / 8 * b @ a
+    expected = lengths[:, None] * moved / moved.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(merged[f"{name}.weight"], expected)
+
+
+def test_ia3_scales_keys_values_and_what_the_activation_gives(task: Task) -> None:
+    encoder, _ = task
+    learnt, merged = with_learnt_adapters(encoder, "ia3")
+    layer = "model.encoder.layer.0"
+    for name, made in ((f"{layer}.attention.self.key", True), (f"{layer}.output.dense", False)):
+        scale = learnt[f"{name}.ia3_l"].flatten()
+        weight, bias = (encoder.network.get_parameter(f"{name}.{part}") for part in ("weight", "bias"))
+        torch.testing.assert_close(merged[f"{name}.weight"], weight * (scale[:, None] if made else scale))
+        torch.testing.assert_close(merged[f"{name}.bias"], bias * scale if made else bias)
+    assert {name.split(".")[-2] for name in learnt} == {"key", "value", "dense"}
+    assert not any("attention.output" in name for name in learnt)
+
+
+def test_scales_are_not_decayed(task: Task) -> None:
+    """Towards zero, that is: they begin at one. Nor are the lengths of rows."""
+    encoder, _ = task
+    for freezing, decayed in (("lora", {"A", "B"}), ("dora", {"A", "B"}), ("ia3", set())):
+        network = Classification().network(encoder, TOPICS)
+        network.encoder = copy.deepcopy(encoder.network)
+        add_adapters(network.encoder, freezing, FineTuning().lora, seed=0)
+        config = FineTuning(freezing=freezing, weight_decay=0.5)
+        optimizer = learner(network, config, encoder.layer_groups(), "class", 0, set())._optimizers[0]
+        decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        learning = [(name, p) for name, p in network.encoder.named_parameters() if p.requires_grad]
+        assert {name.split(".")[-3][-1] for name, p in learning if decay[id(p)]} == decayed, freezing
+
+
 def test_a_model_with_adapters_learns_and_is_saved_as_any_other(task: Task, tmp_path: Path) -> None:
-    pytest.importorskip("peft")
     encoder, _ = task
     model = tuned(task, "lora", epochs=10, lora={"rank": 4, "alpha": 8}, learning_rate=1e-2)
     sizes = {n: p.shape for n, p in encoder.network.named_parameters()}
