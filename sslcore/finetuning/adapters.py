@@ -13,6 +13,7 @@ A [rank, D] is random, B [D, rank] zero at first, m the lengths of the rows of W
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -29,7 +30,7 @@ ADAPTER = re.compile(r"\.(lora|ia3)_")  # in the names of A, B, m and of l
 SCALE = ".ia3_"
 
 
-def low_rank(encoder: Any, config: LoRA, transposed: bool, *, directions: bool = False) -> "PeftConfig":
+def low_rank(encoder: Any, config: LoRA, transposed: bool, *, lengths_apart: bool = False) -> "PeftConfig":
     from peft import LoraConfig
 
     return LoraConfig(
@@ -37,12 +38,8 @@ def low_rank(encoder: Any, config: LoRA, transposed: bool, *, directions: bool =
         lora_alpha=config.alpha,
         target_modules=encoder.attention_projections(),
         fan_in_fan_out=transposed,
-        use_dora=directions,
+        use_dora=lengths_apart,
     )
-
-
-def low_rank_of_directions(encoder: Any, config: LoRA, transposed: bool) -> "PeftConfig":
-    return low_rank(encoder, config, transposed, directions=True)
 
 
 def scales(encoder: Any, config: LoRA, transposed: bool) -> "PeftConfig":
@@ -56,7 +53,7 @@ def scales(encoder: Any, config: LoRA, transposed: bool) -> "PeftConfig":
 
 ADAPTERS: Mapping[str, Callable[[Any, LoRA, bool], "PeftConfig"]] = {
     "lora": low_rank,
-    "dora": low_rank_of_directions,
+    "dora": partial(low_rank, lengths_apart=True),
     "ia3": scales,
 }
 """Policy of freezing.ADAPTED → what peft is told."""
