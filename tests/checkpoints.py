@@ -13,7 +13,20 @@ SENTENCES = [
     for d in ("evening", "second of May", "way home")
 ]
 SHAPE: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-KINDS = ("bert", "roberta", "xlm-roberta", "gpt2")
+KINDS = ("bert", "ernie", "electra", "distilbert", "roberta", "xlm-roberta", "camembert", "modernbert", "gpt2")
+BERT = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+TOKENIZERS = {  # whose vocabulary is written as which kind's
+    "ernie": "bert",
+    "electra": "bert",
+    "distilbert": "bert",
+    "camembert": "xlm-roberta",
+}
 ROBERTA = {
     "cls_token": "<s>",
     "bos_token": "<s>",
@@ -25,12 +38,21 @@ ROBERTA = {
 }
 
 
+OWN: dict[str, dict[str, Any]] = {  # what only a kind has
+    "ernie": {"use_task_id": True},
+    "electra": {"embedding_size": 16},
+    "distilbert": {"hidden_dim": 64},
+    "modernbert": {"local_attention": 8, "intermediate_size": 48, "global_attn_every_n_layers": 2},
+}
+
+
 def tokenizer_of(kind: str) -> Any:
     """A small vocabulary written as the kind writes it, its special tokens where the kind has them."""
     from tokenizers import Tokenizer as Made
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
+    kind = TOKENIZERS.get(kind, kind)
     if kind == "bert":
         made = Made(models.WordPiece(unk_token="[UNK]"))
         made.normalizer = normalizers.BertNormalizer()
@@ -38,8 +60,7 @@ def tokenizer_of(kind: str) -> Any:
         made.decoder = decoders.WordPiece()
         special = ["[PAD]", *(f"[unused{n}]" for n in range(20)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
         trainer: Any = trainers.WordPieceTrainer(vocab_size=250, special_tokens=special)
-        names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-        names["mask_token"] = "[MASK]"
+        names = BERT
     elif kind == "xlm-roberta":
         made = Made(models.Unigram())
         made.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -58,10 +79,9 @@ def tokenizer_of(kind: str) -> Any:
             vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
         )
         names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-        if kind == "roberta":
-            names = ROBERTA
+        names = {"roberta": ROBERTA, "modernbert": BERT}.get(kind, names)
     made.train_from_iterator(SENTENCES, trainer)
-    last = {"bert": [], "gpt2": ["<|endoftext|>"]}.get(kind, ["<mask>"])
+    last = {"bert": [], "gpt2": ["<|endoftext|>"], "modernbert": list(BERT.values())}.get(kind, ["<mask>"])
     made.add_special_tokens(last)
     made.enable_truncation(6)  # as many a public tokenizer.json has it: nothing of ours
     return PreTrainedTokenizerFast(tokenizer_object=made, **names)
@@ -73,12 +93,16 @@ def made_checkpoint(kind: str, folder: Path) -> Path:
 
     tokenizer = tokenizer_of(kind)
     size = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SHAPE}
-    if kind.endswith("roberta"):
+    if tokenizer.cls_token == "<s>":
         size |= {"type_vocab_size": 1, "max_position_embeddings": 66, "pad_token_id": tokenizer.pad_token_id}
     if kind == "gpt2":
         ends = tokenizer.eos_token_id
         size = {"vocab_size": len(tokenizer), "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2}
         size |= {"bos_token_id": ends, "eos_token_id": ends}
+    size |= OWN.get(kind, {})
+    if kind == "modernbert":
+        size |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
+        size |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
     torch.manual_seed(3)
     config = AutoConfig.for_model(kind, **size)
     model = (AutoModelForCausalLM if kind == "gpt2" else AutoModelForMaskedLM).from_config(config)

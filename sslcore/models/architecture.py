@@ -3,7 +3,7 @@
 A dictionary in place of transformers' own object: it goes into configurations, forms and encoder.json as it is.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sslcore.errors import UserError
 
@@ -14,13 +14,40 @@ if TYPE_CHECKING:
 
 Architecture = dict[str, Any]
 
-BIDIRECTIONAL = ("bert", "roberta", "xlm-roberta")
-CAUSAL = ("gpt2",)
-OFFSET_POSITIONS = ("roberta", "xlm-roberta")  # their first position is the one after the padding's id
-TWICE_SEPARATED = ("roberta", "xlm-roberta")  # two separators between the texts of a pair: <s> a </s></s> b </s>
+
+class Kind(NamedTuple):
+    """What there is to know of a model_type of transformers, where they differ."""
+
+    layers: str = "encoder.layer"
+    inputs: tuple[str, ...] = ("embeddings",)  # the modules that make the states the first layer is given
+    last: str | None = None  # a norm after the last layer
+    as_bert: bool = True  # its layers and embeddings are BERT's, by name and by what they do
+    pooler: bool = False  # it has a layer that only next-sentence prediction trains, and can do without
+    offset_positions: bool = False  # the first position is the one after the padding's id
+    separators: int = 1  # between the texts of a pair: RoBERTa has <s> a </s></s> b </s>
+    causal: bool = False
+
+
+ROBERTA = Kind(pooler=True, offset_positions=True, separators=2)
+KINDS: dict[str, Kind] = {
+    "bert": Kind(pooler=True),
+    "ernie": Kind(pooler=True),
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "electra": Kind(inputs=("embeddings", "embeddings_project"), as_bert=False),
+    "distilbert": Kind(layers="transformer.layer", as_bert=False),
+    "modernbert": Kind(layers="layers", last="final_norm", as_bert=False),
+    "gpt2": Kind(layers="h", inputs=("wte", "wpe", "drop"), last="ln_f", as_bert=False, causal=True),
+}
+BIDIRECTIONAL = tuple(name for name, kind in KINDS.items() if not kind.causal)
+AS_BERT = tuple(name for name, kind in KINDS.items() if kind.as_bert)
+CAUSAL = tuple(name for name, kind in KINDS.items() if kind.causal)
 NOT_ARCHITECTURE = {"architectures", "dtype", "id2label", "label2id", "transformers_version", "_name_or_path"}
-DROPOUTS = ("hidden_dropout_prob", "embd_pdrop", "resid_pdrop")
-DROPOUTS_OF_ATTENTION = ("attention_probs_dropout_prob", "attn_pdrop")
+DROPOUTS = ("hidden_dropout_prob", "embd_pdrop", "resid_pdrop", "dropout", "embedding_dropout", "mlp_dropout")
+DROPOUTS_OF_ATTENTION = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout")
+ACTIVATIONS = ("hidden_act", "activation", "hidden_activation")
+EPSILONS = ("layer_norm_eps", "norm_eps")
 
 
 def configured(architecture: Architecture, tokenizer: "Tokenizer", dropout: float) -> "PretrainedConfig":
@@ -66,7 +93,17 @@ def shape_of(architecture: Architecture) -> tuple[int, int, int]:
 
 def first_position(config: "PretrainedConfig") -> int:
     """The number that the model gives to the first token of a sequence."""
-    return int(config.pad_token_id) + 1 if config.model_type in OFFSET_POSITIONS else 0
+    return int(config.pad_token_id) + 1 if KINDS[config.model_type].offset_positions else 0
+
+
+def activation(config: "PretrainedConfig") -> str:
+    """Its name, of the feed-forward layers."""
+    return next(str(getattr(config, name)) for name in ACTIVATIONS if hasattr(config, name))
+
+
+def norm_epsilon(config: "PretrainedConfig") -> float:
+    """Of the norms; DistilBERT writes its own nowhere."""
+    return next((float(getattr(config, name)) for name in EPSILONS if hasattr(config, name)), 1e-12)
 
 
 def _read(architecture: Architecture, vocabulary_size: int, ids: tuple[int, int, int]) -> "PretrainedConfig":

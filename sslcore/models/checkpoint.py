@@ -22,6 +22,15 @@ HEADS = {  # the head of masked language modelling: names in the checkpoint → 
     "lm_head.dense.": "transform.dense.",
     "lm_head.layer_norm.": "transform.LayerNorm.",
     "lm_head.": "",
+    "generator_predictions.dense.": "transform.dense.",  # ELECTRA's generator
+    "generator_predictions.LayerNorm.": "transform.LayerNorm.",
+    "generator_lm_head.": "",
+    "vocab_transform.": "transform.dense.",  # DistilBERT
+    "vocab_layer_norm.": "transform.LayerNorm.",
+    "vocab_projector.": "",
+    "head.dense.": "transform.dense.",  # ModernBERT, of which two biases are none
+    "head.norm.": "transform.LayerNorm.",
+    "decoder.": "",
 }
 HEAD = {f"transform.{part}.{name}" for part in ("dense", "LayerNorm") for name in ("weight", "bias")} | {"bias"}
 
@@ -110,11 +119,14 @@ def _model(folder: Path, checkpoint: str | Path, config: Any) -> tuple[Any, set[
 
 def _head(model: Any, missing: set[str]) -> dict[str, torch.Tensor]:
     """The tensors of the head of masked language modelling, unless one is missing."""
-    found = {}
-    for name, tensor in model.state_dict().items():
+    found, theirs = {}, model.state_dict()
+    for name, tensor in theirs.items():
         prefix = next((prefix for prefix in HEADS if name.startswith(prefix)), None)
         if prefix is not None and name not in missing:
-            found[HEADS[prefix] + name.removeprefix(prefix)] = tensor
+            ours = HEADS[prefix] + name.removeprefix(prefix)
+            found[ours] = tensor
+            if name.endswith("weight") and name.removesuffix("weight") + "bias" not in theirs:
+                found[ours.removesuffix("weight") + "bias"] = torch.zeros(len(tensor))
     return {f"masked_lm.{name}": found[name] for name in HEAD} if found.keys() >= HEAD else {}
 
 

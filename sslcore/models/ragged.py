@@ -128,9 +128,13 @@ def attention(
     sequences: Sequences,
     dropout: float = 0.0,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """[1, N, H, D] of query, key and value [1, H, N, D]: scaled dot-product attention within each sequence."""
+    """[1, N, H, D] of query, key and value [1, H, N, D]: scaled dot-product attention within each sequence.
+
+    With a sliding window a token sees those that are less than so many places away, to both sides.
+    """
     if not sequences.groups:  # a process's share of a small batch
         return value.transpose(1, 2), None
     sizes = [g * longest for (g, longest), _ in sequences.groups]
@@ -141,6 +145,8 @@ def attention(
     attended = []
     for (shape, mask), *group_blocks in zip(sequences.groups, *blocks, strict=True):
         query, key, value = (block.unflatten(0, shape).transpose(1, 2) for block in group_blocks)
+        if sliding_window is not None and shape[1] > sliding_window:
+            mask = within(sliding_window, shape[1], mask, query.device)
         block = _attended(
             query,
             key,
@@ -152,6 +158,14 @@ def attention(
         )
         attended.append(block.transpose(1, 2).flatten(0, 1))
     return _Unpadded.apply(torch.cat(attended), sequences.places)[None], None
+
+
+def within(window: int, longest: int, mask: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+    """bool [1 or G, 1, L, L]: the keys of a query. Padding sees itself: a query without a key has no number."""
+    places = torch.arange(longest, device=device)
+    away_LL = (places[:, None] - places).abs()
+    near_LL = away_LL < window
+    return near_LL[None, None] if mask is None else (near_LL & mask) | (away_LL == 0)
 
 
 def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any) -> torch.Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sslcore.models import ragged
-from sslcore.models.architecture import CAUSAL, TWICE_SEPARATED, first_position
+from sslcore.models.architecture import KINDS, first_position
 from sslcore.models.dropout import draw_quickly
 from sslcore.models.framing import frame_pairs, frame_pieces, without_ends
 from sslcore.models.ragged import Sequences
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "first", "last"]
 
 
+KEYS_AND_VALUES = (".key", ".value", ".k_lin", ".v_lin", ".c_attn", ".Wqkv")
+OUTPUTS = (".output.dense", ".ffn.lin2", ".mlp.c_proj", ".mlp.Wo")  # of feed-forward layers
 RATES = ((768, 5e-5, 2e-4), (512, 1e-4, 6e-4), (0, 3e-4, 1e-3))  # from this width on
 
 
@@ -58,15 +60,17 @@ class TransformerEncoder(torch.nn.Module):
         self.frame = frame  # the ids before and after a text
         self.first_word_id = first_word_id
         self.pooling = pooling
-        self.causal = config.model_type in CAUSAL
-        self.separators = 2 if config.model_type in TWICE_SEPARATED else 1  # between two texts in one sequence
-        self.tells_apart = not self.causal and config.type_vocab_size > 1  # two texts in one sequence, by a type
+        self.kind = KINDS[config.model_type]
+        self.causal, self.separators = self.kind.causal, self.kind.separators
+        self.tells_apart = getattr(config, "type_vocab_size", 1) > 1  # two texts in one sequence, by a type
         self.first_position = first_position(config)
         self.maximum_tokens = int(config.max_position_embeddings) - self.first_position
         self.dimensions = int(config.hidden_size)
         with drawn_from(drawn_seed(generator)):  # transformers draws from torch's own generator
-            self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **_without_pooler(config))
+            without = {"add_pooling_layer": False} if self.kind.pooler else {}
+            self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **without)
         draw_quickly(self.model)
+        self.model.get_input_embeddings().padding_idx = None  # no padding is looked up, and its row may be left out
 
     def states(self, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the last layer's state of each token of framed sequences."""
@@ -78,21 +82,33 @@ class TransformerEncoder(torch.nn.Module):
 
     def states_below(self, layers: int, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the states that so many layers, 0 to all, make of framed sequences; `states_from` goes on."""
-        read, model = self._read(sequences), self.model
-        if self.causal:
-            states_1MD = model.drop(model.wte(read["input_ids"]) + model.wpe(read["position_ids"]))
-        else:
-            states_1MD = model.embeddings(**read)
-        for layer in self.layers[:layers]:
-            states_1MD = layer(states_1MD, None, sequences=sequences)
-        return states_1MD[0]
+        return self._through(self.layers[:layers], self._embedded(sequences), sequences)[0]
 
     def states_from(self, layers: int, states_MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the last states, of those that `states_below` gave for as many layers."""
-        states_1MD = states_MD[None]
-        for layer in self.layers[layers:]:
-            states_1MD = layer(states_1MD, None, sequences=sequences)
-        return (self.model.ln_f(states_1MD) if self.causal else states_1MD)[0]
+        states_1MD = self._through(self.layers[layers:], states_MD[None], sequences)
+        return (self.model.get_submodule(self.kind.last)(states_1MD) if self.kind.last else states_1MD)[0]
+
+    def _embedded(self, sequences: Sequences) -> torch.Tensor:
+        """[1, M, D]: what the first layer is given."""
+        read, model = self._read(sequences), self.model
+        if self.causal:
+            return model.drop(model.wte(read["input_ids"]) + model.wpe(read["position_ids"]))
+        if hasattr(model, "rotary_emb"):  # attention turns by the positions, which the embeddings do not take
+            del read["position_ids"]
+        states_1MD = model.embeddings(**read)
+        for module in self.input_modules[1:]:
+            states_1MD = module(states_1MD)
+        return states_1MD
+
+    def _through(self, layers: Any, states_1MD: torch.Tensor, sequences: Sequences) -> torch.Tensor:
+        for layer in layers:
+            turn: dict[str, Any] = {}
+            if hasattr(self.model, "rotary_emb"):
+                positions = sequences.positions[None]
+                turn["position_embeddings"] = self.model.rotary_emb(states_1MD, positions, layer.attention_type)
+            states_1MD = layer(states_1MD, None, sequences=sequences, **turn)
+        return states_1MD
 
     def _read(self, sequences: Sequences) -> dict[str, torch.Tensor]:
         """What the embeddings are given."""
@@ -103,12 +119,12 @@ class TransformerEncoder(torch.nn.Module):
     @property
     def layers(self) -> Any:
         """From input to output, in order."""
-        return self.model.h if self.causal else self.model.encoder.layer
+        return self.model.get_submodule(self.kind.layers)
 
     @property
     def input_modules(self) -> list[torch.nn.Module]:
         """What makes the states that the first layer is given: the embeddings, and their dropout."""
-        return [self.model.wte, self.model.wpe, self.model.drop] if self.causal else [self.model.embeddings]
+        return [self.model.get_submodule(name) for name in self.kind.inputs if hasattr(self.model, name)]
 
     def attention_projections(self) -> list[str]:
         """Names of the linear modules that attention has: of queries, keys and values, and its output."""
@@ -121,14 +137,13 @@ class TransformerEncoder(torch.nn.Module):
         ]
 
     def keys_and_values(self) -> list[str]:
-        """Names of the modules that make them; GPT-2's makes queries too."""
-        return [name for name in self.attention_projections() if name.endswith((".key", ".value", ".c_attn"))]
+        """Names of the modules that make them; those of GPT-2 and ModernBERT make queries too."""
+        return [name for name in self.attention_projections() if name.endswith(KEYS_AND_VALUES)]
 
     def feed_forward_outputs(self) -> list[str]:
         """Names of the linear modules that follow the activation."""
         attention = self.attention_projections()
-        outputs = (".output.dense", ".mlp.c_proj")
-        return [name for name, _ in self.named_modules() if name.endswith(outputs) and name not in attention]
+        return [name for name, _ in self.named_modules() if name.endswith(OUTPUTS) and name not in attention]
 
     def framed(self, ids: torch.Tensor, offsets: torch.Tensor) -> Sequences:
         """Each text between the ids of the frame, cut to what the model can take."""
@@ -208,8 +223,3 @@ class TransformerEncoder(torch.nn.Module):
             group = f"layer {int(number) + 1}" if number else group  # a norm after the last layer is in its group
             groups.setdefault(group, []).append(name)
         return list(groups.items())
-
-
-def _without_pooler(config: "PretrainedConfig") -> dict[str, Any]:
-    """BERT's pooler is a layer that only next-sentence prediction trains."""
-    return {} if config.model_type in CAUSAL else {"add_pooling_layer": False}

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sslcore.models.architecture import activation, norm_epsilon
 from sslcore.models.ragged import Sequences
 from sslcore.objectives._linear_cross_entropy import token_loss
 from sslcore.objectives.masked_lm import NOT_PREDICTED
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from sslcore.models.transformer import TransformerEncoder
     from sslcore.objectives.masked_lm import MaskedTexts
 
@@ -20,15 +23,29 @@ if TYPE_CHECKING:
 OURS = "masked_lm."  # the head among those of an encoder
 
 
+class Transform(torch.nn.Module):
+    """BERT's layer before the output matrix, to the width that the token vectors have: ELECTRA's are narrower."""
+
+    def __init__(self, config: "PretrainedConfig", width: int) -> None:
+        from transformers.activations import ACT2FN
+
+        super().__init__()
+        self.dense = torch.nn.Linear(config.hidden_size, width)
+        self.activation = ACT2FN[activation(config)]
+        self.LayerNorm = torch.nn.LayerNorm(width, eps=norm_epsilon(config))
+
+    def forward(self, states_KD: torch.Tensor) -> torch.Tensor:
+        normed: torch.Tensor = self.LayerNorm(self.activation(self.dense(states_KD)))
+        return normed
+
+
 class TokenHead(torch.nn.Module):
     """loss and accuracy of predictions by states [K, D]: BERT's head, its output matrix the encoder's token vectors."""
 
     def __init__(self, encoder: "TransformerEncoder", generator: torch.Generator) -> None:
-        from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
-
         super().__init__()
         table = encoder.model.get_input_embeddings().weight
-        self.transform = BertPredictionHeadTransform(encoder.model.config)
+        self.transform = Transform(encoder.model.config, table.shape[1])
         self.bias = torch.nn.Parameter(torch.zeros(len(table)))
         with torch.no_grad():
             self.transform.dense.weight.normal_(0, encoder.model.config.initializer_range, generator=generator)

@@ -83,7 +83,7 @@ class PairObjective(TransformerObjective):
 
     def network(self, tokenizer: "Tokenizer", generator: "torch.Generator") -> "TransformerEncoder":
         network = super().network(tokenizer, generator)
-        if network.model.config.type_vocab_size < 2:
+        if not network.tells_apart:
             raise UserError(
                 f"{self.kind} needs a model that tells two segments apart (type_vocab_size 2, as BERT has), this one's "
                 "is 1, as RoBERTa's: choose another checkpoint, or masked_lm"

@@ -12,10 +12,11 @@ Relation: learns from every token, where masked language modelling learns from t
 which no later text has either; a step costs the generator more.
 """
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
+from sslcore.models.architecture import AS_BERT
 from sslcore.objectives.masked_lm import MaskedBatches, MaskedTexts
 from sslcore.objectives.transformer_objective import TransformerObjective
 
@@ -61,6 +62,7 @@ class ReplacedTokens(TransformerObjective):
 
     model_config = ConfigDict(title="Replaced token detection")
 
+    model_types: ClassVar[tuple[str, ...]] = AS_BERT  # so is the generator
     kind: Literal["replaced_tokens"] = "replaced_tokens"
     masks: Literal["tokens", "words", "spans"] = Field(
         default="tokens",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
+from sslcore.models.architecture import AS_BERT
 from sslcore.models.framing import frame_pieces
 from sslcore.objectives.family import Family
 from sslcore.objectives.transformer_objective import TransformerObjective
@@ -42,6 +43,7 @@ class SequenceDenoising(TransformerObjective):
     model_config = ConfigDict(title="Sequence denoising")
 
     family: ClassVar[Family] = "reconstruction"
+    model_types: ClassVar[tuple[str, ...]] = AS_BERT  # so is the decoder
 
     kind: Literal["sequence_denoising"] = "sequence_denoising"
     style: Literal["restore", "spans"] = Field(

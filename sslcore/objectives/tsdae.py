@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from sslcore.models.architecture import AS_BERT
 from sslcore.models.framing import frame_pieces, places_of
 from sslcore.objectives.family import Family
 from sslcore.objectives.sentence_objective import SentenceObjective
@@ -67,6 +68,7 @@ class TSDAE(SentenceObjective):
     model_config = ConfigDict(title="Sequential denoising autoencoder (TSDAE)")
 
     family: ClassVar[Family] = "reconstruction"
+    model_types: ClassVar[tuple[str, ...]] = AS_BERT  # a decoder is made of the encoder's own layers
     kind: Literal["tsdae"] = "tsdae"
     deleted_share: float = Field(default=0.6, ge=0, lt=1, description="Share of the words that are deleted.")
     decoder: Literal["tied", "own"] = Field(

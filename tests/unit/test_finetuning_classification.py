@@ -28,9 +28,11 @@ from sslcore.objectives.denoising_autoencoder import DenoisingAutoencoder
 from sslcore.objectives.masked_lm import MaskedLM
 from sslcore.objectives.skip_gram import SkipGram
 from sslcore.training.devices import torch_threads
-from tests.checkpoints import SENTENCES, made_checkpoint
+from tests.checkpoints import KINDS, SENTENCES, made_checkpoint
 from tests.topics import CLASS, QUICK, TOPICS, Task, labelled, topic_task, untrained
 from tests.unit.conftest import topic_texts
+
+PLACES = ("harbour", "police", "river")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,24 @@ def test_a_transformer_is_fine_tuned_restricted_and_repeatably() -> None:
     first, again = (fine_tune(CLASS, encoder, train, train, config, labels=TOPICS, seed=1) for _ in range(2))
     assert accuracy(train.classes, first.logits_of(train.encoded).argmax(axis=1)) > 0.9
     assert all(torch.equal(value, weights(again)[name]) for name, value in weights(first).items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_public_encoder_of_any_kind_is_fine_tuned(kind: str, tmp_path: Path) -> None:
+    """With the embeddings and the first layer frozen, so computed once, on the tokens that occur."""
+    encoder = Encoder.from_huggingface(made_checkpoint(kind, tmp_path))
+    classes = [PLACES.index(word) for text in SENTENCES for word in text.split() if word in PLACES]
+    train = labelled(encoder, SENTENCES, [TOPICS[number] for number in classes])
+    config = FineTuning(freezing="first_1", epochs=1, minimum_steps=60, learning_rate=1e-3)
+    model = fine_tune(CLASS, encoder, train, train.take(np.arange(0)), config, labels=TOPICS, seed=0)
+    losses = [value for _, name, value in model.curve if name == "loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    before = encoder.network.state_dict()
+    moved = {
+        name for name, tensor in model.network.encoder.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    groups = dict(encoder.layer_groups())
+    assert moved == set(groups["layer 2"])
 
 
 def test_a_frame_from_the_end_of_the_vocabulary_is_kept(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_adapters_change_nothing_at_first_learn_and_are_merged(kind: str, freezi
     np.testing.assert_allclose(encoder.encode(SENTENCES), before, atol=1e-6)
     adapters = {n: p for n, p in encoder.network.named_parameters() if p.requires_grad}
     tensors = {"lora": 2, "dora": 3, "ia3": 1}[freezing]
-    modules = (3 if freezing == "ia3" else 4) if kind != "gpt2" else 2  # in GPT-2 queries, keys and values come of one
+    modules = (3 if freezing == "ia3" else 4) if kind not in ("gpt2", "modernbert") else 2  # q, k and v come of one
     assert len(adapters) == 2 * modules * tensors  # two layers
     with torch.no_grad():
         for number, parameter in enumerate(adapters.values()):

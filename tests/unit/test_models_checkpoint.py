@@ -16,6 +16,7 @@ import torch
 
 import sslcore
 from sslcore.errors import UserError
+from sslcore.models.architecture import AS_BERT
 from sslcore.models.encoder import Encoder
 from sslcore.objectives._causal_lm import NextTokens
 from sslcore.objectives._masked_lm import MaskedTokens
@@ -30,7 +31,7 @@ from sslcore.tokenization.pretrained import Pretrained
 from sslcore.tokenization.word_starts import WordStarts
 from sslcore.tokenization.words import Words
 from sslcore.training.continuing import check_taken_up
-from tests.checkpoints import KINDS, SENTENCES, SHAPE, made_checkpoint
+from tests.checkpoints import KINDS, SENTENCES, SHAPE, TOKENIZERS, made_checkpoint
 
 TEXTS = ["The grey ship.", "harbour " * 6, "A quokka was seen in 2021; who saw it?", "naïve"]
 
@@ -110,6 +111,18 @@ def test_every_objective_goes_on_from_bert(objective: str, checkpoints: dict[str
 @pytest.mark.parametrize("objective", ["masked_lm", "replaced_tokens", "tsdae", "sequence_denoising", "sim_cse"])
 def test_objectives_go_on_from_roberta(objective: str, roberta: str, checkpoints: dict[str, Path]) -> None:
     goes_on(objective, checkpoints[roberta])
+
+
+@pytest.mark.parametrize("kind", ["ernie", "electra", "distilbert", "camembert", "modernbert"])
+@pytest.mark.parametrize("objective", ["masked_lm", "sim_cse", "tsdae"])
+def test_objectives_go_on_from_other_kinds_or_say_which_they_can(
+    objective: str, kind: str, checkpoints: dict[str, Path]
+) -> None:
+    if objective == "tsdae" and kind not in AS_BERT:
+        with pytest.raises(UserError, match=f"tsdae trains bert, .*, camembert; the architecture .* '{kind}'"):
+            goes_on(objective, checkpoints[kind])
+    else:
+        goes_on(objective, checkpoints[kind])
 
 
 def test_causal_lm_goes_on_from_gpt2(checkpoints: dict[str, Path]) -> None:
@@ -240,7 +253,7 @@ def test_a_tensor_that_is_missing_is_named(
 def test_what_does_not_fit_is_said_before_training(checkpoints: dict[str, Path]) -> None:
     bert, gpt2 = (Encoder.from_huggingface(checkpoints[kind]) for kind in ("bert", "gpt2"))
     small = MaskedLM(maximum_tokens=32, batch_tokens=512)
-    with pytest.raises(UserError, match=r"masked_lm trains bert, roberta, xlm-roberta; .* 'gpt2'"):
+    with pytest.raises(UserError, match=r"masked_lm trains bert, ernie, .*; .* 'gpt2'"):
         sslcore.pretrain(small, encoded(gpt2), seed=0, continuing=gpt2)
     with pytest.raises(UserError, match="maximum_tokens is 128, the architecture takes sequences of at most 64"):
         sslcore.pretrain(MaskedLM(), encoded(bert), seed=0, continuing=bert)
@@ -302,8 +315,10 @@ def test_special_tokens_are_found_whatever_they_are_called(kind: str, checkpoint
     tokenizer = fit_tokenizer(Pretrained(checkpoint=str(checkpoints[kind])), SENTENCES)
     size = tokenizer.vocabulary_size
     found = (tokenizer.padding_id, tokenizer.classification_id, tokenizer.separator_id, tokenizer.mask_id)
-    assert found == {"bert": (0, 22, 23, 24), "gpt2": (size - 1,) * 4}.get(kind, (1, 0, 2, size - 1))
-    assert tokenizer.first_word_id == {"bert": 25, "gpt2": 0}.get(kind, 4)
+    last = {"gpt2": (size - 1,) * 4, "modernbert": (size - 5, size - 3, size - 2, size - 1)}
+    written = TOKENIZERS.get(kind, kind)
+    assert found == {"bert": (0, 22, 23, 24), **last}.get(written, (1, 0, 2, size - 1))
+    assert tokenizer.first_word_id == {"bert": 25, "gpt2": 0, "modernbert": 0}.get(written, 4)
     assert tokenizer.counts.sum() == len(tokenizer.encode_batch(SENTENCES)[0])
     assert tokenizer.mask_id not in tokenizer.encode("a [MASK] or <mask> typed by somebody <|endoftext|>")
 

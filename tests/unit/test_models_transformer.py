@@ -20,16 +20,20 @@ from sslcore.training.pieces import PieceOrder, cut_documents
 LENGTHS = [[1], [5, 5, 5], [3, 128, 7, 1, 90, 8, 8], list(range(1, 40))]
 
 
-def model(causal: bool = False) -> Any:
-    from transformers import AutoModel, BertConfig, GPT2Config
+def model(kind: str = "bert") -> Any:
+    from transformers import AutoModel, BertConfig, GPT2Config, ModernBertConfig
 
     ragged.register()
     torch.manual_seed(0)
-    if causal:
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if kind == "gpt2":
         config: Any = GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=128)
         config.resid_pdrop = config.attn_pdrop = config.embd_pdrop = 0
+    elif kind == "modernbert":
+        config = ModernBertConfig(
+            vocab_size=50, local_attention=20, global_attn_every_n_layers=2, pad_token_id=0, **shape
+        )
     else:
-        shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
         config = BertConfig(vocab_size=50, max_position_embeddings=128, **shape)
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0
     return AutoModel.from_config(config, attn_implementation=ragged.NAME)
@@ -45,14 +49,14 @@ def states(network: Any, sequences: Sequences) -> torch.Tensor:
     return said.last_hidden_state[0]
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert"])
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_states_and_gradients_are_those_of_the_padded_batch(lengths: list[int], causal: bool) -> None:
-    ours = model(causal)
+def test_states_and_gradients_are_those_of_the_padded_batch(lengths: list[int], kind: str) -> None:
+    ours = model(kind)
     theirs = copy.deepcopy(ours)
     theirs.set_attn_implementation("sdpa")
     ids, offsets = batch(lengths)
-    seen = states(ours, Sequences(ids, offsets, causal=causal))
+    seen = states(ours, Sequences(ids, offsets, causal=kind == "gpt2"))
     padded = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
     inside = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     padded[inside] = ids
@@ -71,7 +75,7 @@ def test_states_and_gradients_are_those_of_the_padded_batch(lengths: list[int], 
 def test_in_half_precision_it_is_the_same_but_for_rounding(
     causal: bool, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = model(causal)
+    network = model("gpt2" if causal else "bert")
     ids, offsets = batch([3, 100, 7, 1, 90, 8, 8])
     weights = torch.randn(len(ids), 16, generator=torch.Generator().manual_seed(1))
     seen: list[tuple[torch.dtype, torch.dtype]] = []
@@ -110,7 +114,7 @@ def test_no_sequence_sees_another_and_a_causal_one_sees_nothing_to_come() -> Non
     changed = ids.clone()
     changed[7] = (changed[7] + 1) % 50  # the fourth of the second sequence
     for causal in (False, True):
-        network = model(causal)
+        network = model("gpt2" if causal else "bert")
         moved = (
             (states(network, Sequences(ids, offsets, causal=causal)))
             - states(network, Sequences(changed, offsets, causal=causal))

@@ -81,6 +81,18 @@ def assert_probabilities(said: np.ndarray, labels: list[str], answers: pa.Table)
     assert [labels[place] for place in said.argmax(axis=1)] == answers["label"].to_pylist()
 
 
+@pytest.mark.parametrize("kind", ["electra", "distilbert", "modernbert"])
+def test_kinds_that_are_not_as_bert_give_their_vectors(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    encoder = Encoder.from_huggingface(made_checkpoint(kind, tmp_path / "checkpoint"))
+    folder = export(encoder, tmp_path / "onnx", "onnx")
+    texts = [*SENTENCES[::9], LONG, "ship"]
+    batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="np")
+    (vectors,) = runtime.InferenceSession(folder / "model.onnx").run(["text_vector"], dict(batch))
+    np.testing.assert_allclose(vectors, encoder.encode(texts), atol=1e-4)
+
+
 @pytest.mark.parametrize("score", ["nearest", "mahalanobis", "energy"])
 def test_classes_are_the_models_calibrated_and_cut_where_it_cuts(
     encoders: dict[str, Encoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: Score
@@ -218,7 +230,7 @@ def test_the_tokenizer_frames_and_cuts_pairs_as_the_network_does(encoders: dict[
     first, second = ((texts.ids, texts.offsets) for texts in examples.texts)
     sequences = encoder.network.framed_pairs(first, second, torch.device("cpu"))
     said = tokenizer_with_frame(encoder)(*(ASKED[name].to_pylist() for name in ASKED.column_names), truncation=True)
-    assert ("token_type_ids" in said) == (kind == "bert")
+    assert ("token_type_ids" in said) == encoder.network.tells_apart
     for row, ids in enumerate(said["input_ids"]):
         part = slice(*sequences.offsets[row : row + 2])
         assert ids == sequences.ids[part].tolist()
