@@ -13,7 +13,20 @@ SENTENCES = [
     for d in ("evening", "second of May", "way home")
 ]
 SHAPE: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-KINDS = ("bert", "ernie", "electra", "distilbert", "roberta", "xlm-roberta", "camembert", "modernbert", "gpt2")
+KINDS = (
+    "bert",
+    "ernie",
+    "electra",
+    "distilbert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "modernbert",
+    "albert",
+    "deberta-v2",
+    "gpt2",
+)
 BERT = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -26,6 +39,9 @@ TOKENIZERS = {  # whose vocabulary is written as which kind's
     "electra": "bert",
     "distilbert": "bert",
     "camembert": "xlm-roberta",
+    "mpnet": "roberta",
+    "albert": "bert",
+    "deberta-v2": "bert",
 }
 ROBERTA = {
     "cls_token": "<s>",
@@ -41,6 +57,16 @@ ROBERTA = {
 OWN: dict[str, dict[str, Any]] = {  # what only a kind has
     "ernie": {"use_task_id": True},
     "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16, "num_hidden_groups": 1, "intermediate_size": 48},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_buckets": 8,
+        "type_vocab_size": 0,
+    },
     "distilbert": {"hidden_dim": 64},
     "modernbert": {"local_attention": 8, "intermediate_size": 48, "global_attn_every_n_layers": 2},
 }

@@ -103,7 +103,7 @@ class FrozenOutputs:
         """Let the encoder look here before it computes. What is not kept it computes as ever."""
         if self._layers is None:
             encoder.forward = self._forward(encoder.forward)
-        if hasattr(encoder, "states_below"):
+        if hasattr(encoder, "states"):
             encoder.states = self._last_states(encoder, encoder.states)
 
     def detach(self, encoder: Any) -> None:
@@ -191,7 +191,7 @@ def kept_outputs(
     whole = frozen == len(groups)
     if whole and any(parameter.requires_grad for parameter in encoder.parameters()):
         return None  # adapters
-    if not whole and (frozen < 2 or not hasattr(encoder, "states_below")):
+    if not whole and (frozen < 2 or not getattr(encoder, "layered", False)):
         return None  # to look embeddings up again costs nothing
     what = "the frozen encoder gives" if whole else f"the layers up to {groups[frozen - 1][0]}, which are frozen, give"
     kept = FrozenOutputs(None if whole else frozen - 1)

@@ -18,7 +18,7 @@ Architecture = dict[str, Any]
 class Kind(NamedTuple):
     """What there is to know of a model_type of transformers, where they differ."""
 
-    layers: str = "encoder.layer"
+    layers: str | None = "encoder.layer"  # None: they cannot be run one by one
     inputs: tuple[str, ...] = ("embeddings",)  # the modules that make the states the first layer is given
     last: str | None = None  # a norm after the last layer
     as_bert: bool = True  # its layers and embeddings are BERT's, by name and by what they do
@@ -26,6 +26,8 @@ class Kind(NamedTuple):
     offset_positions: bool = False  # the first position is the one after the padding's id
     separators: int = 1  # between the texts of a pair: RoBERTa has <s> a </s></s> b </s>
     causal: bool = False
+    padded: bool = False  # its attention is its own, and takes sequences in padded blocks
+    fields: tuple[str, ...] = ()  # of its configuration that transformers asks for and does not declare
 
 
 ROBERTA = Kind(pooler=True, offset_positions=True, separators=2)
@@ -38,6 +40,22 @@ KINDS: dict[str, Kind] = {
     "electra": Kind(inputs=("embeddings", "embeddings_project"), as_bert=False),
     "distilbert": Kind(layers="transformer.layer", as_bert=False),
     "modernbert": Kind(layers="layers", last="final_norm", as_bert=False),
+    "albert": Kind(layers=None, as_bert=False, pooler=True),
+    "mpnet": Kind(layers=None, as_bert=False, pooler=True, offset_positions=True, separators=2, padded=True),
+    "deberta-v2": Kind(
+        layers=None,
+        as_bert=False,
+        padded=True,
+        fields=(
+            "attention_head_size",
+            "conv_act",
+            "conv_groups",
+            "conv_kernel_size",
+            "norm_rel_ebd",
+            "position_buckets",
+            "share_att_key",
+        ),
+    ),
     "gpt2": Kind(layers="h", inputs=("wte", "wpe", "drop"), last="ln_f", as_bert=False, causal=True),
 }
 BIDIRECTIONAL = tuple(name for name, kind in KINDS.items() if not kind.causal)
@@ -80,7 +98,7 @@ def configured(architecture: Architecture, tokenizer: "Tokenizer", dropout: floa
 
 def architecture_of(config: "PretrainedConfig") -> Architecture:
     """What `configured` needs to make the same again."""
-    known = type(config)().to_dict().keys() - NOT_ARCHITECTURE
+    known = type(config)().to_dict().keys() - NOT_ARCHITECTURE | set(KINDS[config.model_type].fields)
     said = {name: value for name, value in config.to_diff_dict().items() if name in known}
     return {"model_type": config.model_type, **said}
 
@@ -112,7 +130,8 @@ def _read(architecture: Architecture, vocabulary_size: int, ids: tuple[int, int,
     from transformers import AutoConfig
 
     kind = type(AutoConfig.for_model(architecture["model_type"]))
-    known = kind().to_dict().keys() | kind.attribute_map.keys()
+    own = KINDS[architecture["model_type"]].fields
+    known = kind().to_dict().keys() | kind.attribute_map.keys() | set(own)
     if unknown := architecture.keys() - known:  # transformers takes any name and forgets it
         raise UserError(
             f"architecture: {architecture['model_type']} has no field {sorted(unknown)[0]!r}; its fields are "

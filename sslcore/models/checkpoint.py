@@ -31,6 +31,9 @@ HEADS = {  # the head of masked language modelling: names in the checkpoint → 
     "head.dense.": "transform.dense.",  # ModernBERT, of which two biases are none
     "head.norm.": "transform.LayerNorm.",
     "decoder.": "",
+    "predictions.dense.": "transform.dense.",  # ALBERT
+    "predictions.LayerNorm.": "transform.LayerNorm.",
+    "predictions.": "",
 }
 HEAD = {f"transform.{part}.{name}" for part in ("dense", "LayerNorm") for name in ("weight", "bias")} | {"bias"}
 

@@ -133,7 +133,7 @@ class Encoder:
             encoder = Encoder.from_huggingface("FacebookAI/roberta-base")
             pretrain(MaskedLM(epochs=1), corpus, seed=0, continuing=encoder)
 
-        Kinds: `KINDS` in architecture.py, BERT to ModernBERT. Weights are read from safetensors alone, and no code of
+        Kinds: `KINDS` in architecture.py, BERT to DeBERTa. Weights are read from safetensors alone, and no code of
         the checkpoint runs. `pooling`: default as its sentence-transformers files say, without any the mean.
         Raises UserError when the checkpoint cannot be had or read, or when none of its tensors fits.
         """

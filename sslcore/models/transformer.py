@@ -27,8 +27,19 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "first", "last"]
 
 
-KEYS_AND_VALUES = (".key", ".value", ".k_lin", ".v_lin", ".c_attn", ".Wqkv")
-OUTPUTS = (".output.dense", ".ffn.lin2", ".mlp.c_proj", ".mlp.Wo")  # of feed-forward layers
+KEYS_AND_VALUES = (
+    ".key",
+    ".value",
+    ".k_lin",
+    ".v_lin",
+    ".c_attn",
+    ".Wqkv",
+    ".attn.k",
+    ".attn.v",
+    ".key_proj",
+    ".value_proj",
+)
+OUTPUTS = (".output.dense", ".ffn.lin2", ".mlp.c_proj", ".mlp.Wo", ".ffn_output")  # of feed-forward layers
 RATES = ((768, 5e-5, 2e-4), (512, 1e-4, 6e-4), (0, 3e-4, 1e-3))  # from this width on
 
 
@@ -68,7 +79,8 @@ class TransformerEncoder(torch.nn.Module):
         self.dimensions = int(config.hidden_size)
         with drawn_from(drawn_seed(generator)):  # transformers draws from torch's own generator
             without = {"add_pooling_layer": False} if self.kind.pooler else {}
-            self.model = AutoModel.from_config(config, attn_implementation=ragged.NAME, **without)
+            attention = "eager" if self.kind.padded else ragged.NAME
+            self.model = AutoModel.from_config(config, attn_implementation=attention, **without)
         draw_quickly(self.model)
         self.model.get_input_embeddings().padding_idx = None  # no padding is looked up, and its row may be left out
 
@@ -77,8 +89,24 @@ class TransformerEncoder(torch.nn.Module):
         if not len(sequences.ids):  # a process's share of a small batch: its weights take part, with gradients of zero
             one = Sequences(sequences.ids.new_tensor(self.frame[:1]), np.array([0, 1]), causal=self.causal)
             return self.states(one)[:0]
+        if self.kind.padded:
+            return self._states_of_blocks(sequences)
         said = self.model(**self._read(sequences), sequences=sequences)
         return said.last_hidden_state[0]
+
+    def _states_of_blocks(self, sequences: Sequences) -> torch.Tensor:
+        """[M, D]: the same by a model that takes padded blocks, one for all sequences of about one length."""
+        sizes = [g * longest for (g, longest), _ in sequences.groups]
+        blocks = {
+            name: row_1M.new_zeros(sequences.padded).index_copy_(0, sequences.places, row_1M[0]).split(sizes)
+            for name, row_1M in self._read(sequences).items()
+        }
+        states = []
+        for number, (shape, mask) in enumerate(sequences.groups):
+            read = {name: of_groups[number].view(shape) for name, of_groups in blocks.items()}
+            inside_GL = torch.ones(shape, device=sequences.ids.device) if mask is None else mask[:, 0, 0].float()
+            states.append(self.model(**read, attention_mask=inside_GL).last_hidden_state.flatten(0, 1))
+        return torch.cat(states).index_select(0, sequences.places)
 
     def states_below(self, layers: int, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the states that so many layers, 0 to all, make of framed sequences; `states_from` goes on."""
@@ -117,9 +145,14 @@ class TransformerEncoder(torch.nn.Module):
         return {"input_ids": sequences.ids[None], "position_ids": positions[None], **kinds}
 
     @property
+    def layered(self) -> bool:
+        """Whether layers can be run one by one, by `states_below` and `states_from`."""
+        return self.kind.layers is not None
+
+    @property
     def layers(self) -> Any:
-        """From input to output, in order."""
-        return self.model.get_submodule(self.kind.layers)
+        """From input to output, in order, of a layered one."""
+        return self.model.get_submodule(str(self.kind.layers))
 
     @property
     def input_modules(self) -> list[torch.nn.Module]:
@@ -220,6 +253,10 @@ class TransformerEncoder(torch.nn.Module):
         group = "embeddings"
         for name, _ in self.named_parameters():
             number = next((part for part in name.split(".") if part.isdigit()), None)  # as in model.encoder.layer.3.…
-            group = f"layer {int(number) + 1}" if number else group  # a norm after the last layer is in its group
+            if number:
+                group = f"layer {int(number) + 1}"
+            elif self.kind.padded:
+                group = "embeddings"  # of distances, for all layers
+            # else a norm after the last layer, in its group
             groups.setdefault(group, []).append(name)
         return list(groups.items())

@@ -108,7 +108,7 @@ class PaddedEncoder(nn.Module):
     def __init__(self, network: "TransformerEncoder") -> None:
         super().__init__()
         self.model = copy.deepcopy(network.model)
-        self.model.set_attn_implementation("sdpa")
+        self.model.set_attn_implementation("eager" if network.kind.padded else "sdpa")
         self.pooling, self.first_position = network.pooling, network.first_position
         frame = network.frame[:1] if network.causal else network.frame
         self.first_word_id = network.first_word_id
