@@ -5,6 +5,9 @@ from typing import Any
 
 import torch
 
+from sslcore.tokenization.engine import SPECIAL_TOKENS
+from sslcore.tokenization.word_piece import WordPiece
+
 SENTENCES = [
     f"The {a} {b} was seen near the {c} on the {d}."
     for a in ("small", "unbelievable", "grey")
@@ -72,6 +75,38 @@ OWN: dict[str, dict[str, Any]] = {  # what only a kind has
 }
 
 
+def unigram(special: list[str]) -> Any:
+    """Of characters and a few longer pieces. What Hugging Face's trainer learns differs from run to run."""
+    from tokenizers import Tokenizer as Made
+    from tokenizers import models
+
+    longer = (
+        "▁s",
+        "▁wa",
+        "▁se",
+        "▁on",
+        "▁ha",
+        "ar",
+        "ve",
+        "ev",
+        "li",
+        "on",
+        "ay",
+        "in",
+        "er",
+        "st",
+        "ip",
+        "iv",
+        "ou",
+        "ce",
+    )
+    pieces = [*longer, "▁", *map(chr, range(33, 127))]
+    scored = [(piece, -4 - 0.05 * place) for place, piece in enumerate(pieces)]
+    made = Made(models.Unigram([*((token, 0.0) for token in special), *scored], unk_id=special.index("<unk>")))
+    made.add_special_tokens(special)
+    return made
+
+
 def tokenizer_of(kind: str) -> Any:
     """A small vocabulary written as the kind writes it, its special tokens where the kind has them."""
     from tokenizers import Tokenizer as Made
@@ -80,21 +115,21 @@ def tokenizer_of(kind: str) -> Any:
 
     kind = TOKENIZERS.get(kind, kind)
     if kind == "bert":
-        made = Made(models.WordPiece(unk_token="[UNK]"))
+        special = ["[PAD]", *(f"[unused{n}]" for n in range(20)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        # Hugging Face's trainer numbers its pieces by chance.
+        learnt = WordPiece(vocabulary_size=512).trained(SENTENCES).get_vocab()
+        pieces = sorted(learnt.keys() - set(SPECIAL_TOKENS), key=learnt.__getitem__)
+        vocabulary = {token: number for number, token in enumerate([*special, *pieces][:250])}
+        made = Made(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        made.add_special_tokens(special)
         made.normalizer = normalizers.BertNormalizer()
         made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         made.decoder = decoders.WordPiece()
-        special = ["[PAD]", *(f"[unused{n}]" for n in range(20)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=250, special_tokens=special)
         names = BERT
     elif kind == "xlm-roberta":
-        made = Made(models.Unigram())
+        made = unigram(["<s>", "<pad>", "</s>", "<unk>"])
         made.pre_tokenizer = pre_tokenizers.Metaspace()
         made.decoder = decoders.Metaspace()
-        special = ["<s>", "<pad>", "</s>", "<unk>"]
-        trainer = trainers.UnigramTrainer(
-            vocab_size=150, special_tokens=special, unk_token="<unk>", initial_alphabet=[chr(n) for n in range(33, 127)]
-        )
         names = ROBERTA
     else:
         made = Made(models.BPE())
@@ -106,7 +141,7 @@ def tokenizer_of(kind: str) -> Any:
         )
         names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
         names = {"roberta": ROBERTA, "modernbert": BERT}.get(kind, names)
-    made.train_from_iterator(SENTENCES, trainer)
+        made.train_from_iterator(SENTENCES, trainer)
     last = {"bert": [], "gpt2": ["<|endoftext|>"], "modernbert": list(BERT.values())}.get(kind, ["<mask>"])
     made.add_special_tokens(last)
     made.enable_truncation(6)  # as many a public tokenizer.json has it: nothing of ours

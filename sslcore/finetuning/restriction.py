@@ -52,6 +52,10 @@ class VocabularyRestriction:
             if name in tables:
                 memory[id(buffer)] = buffer[rows.to(buffer.device)]
         restricted: Any = copy.deepcopy(network, memory)
+        for name, module in restricted.named_modules():
+            if f"{name}.weight" in tables and getattr(module, "padding_idx", None) is not None:
+                kept_at = np.flatnonzero(self.kept == module.padding_idx)
+                module.padding_idx = int(kept_at[0]) if len(kept_at) else None
         if self._frame:
             restricted.frame = self._frame
         return restricted

@@ -82,7 +82,6 @@ class TransformerEncoder(torch.nn.Module):
             attention = "eager" if self.kind.padded else ragged.NAME
             self.model = AutoModel.from_config(config, attn_implementation=attention, **without)
         draw_quickly(self.model)
-        self.model.get_input_embeddings().padding_idx = None  # no padding is looked up, and its row may be left out
 
     def states(self, sequences: Sequences) -> torch.Tensor:
         """[M, D]: the last layer's state of each token of framed sequences."""

@@ -155,6 +155,19 @@ def test_a_frame_from_the_end_of_the_vocabulary_is_kept(tmp_path: Path) -> None:
     assert restriction.put_back(small, encoder.network).frame == frame
 
 
+@pytest.mark.parametrize(("kind", "padding"), [("bert", 0), ("modernbert", None)])
+def test_paddings_row_is_no_other_tokens(kind: str, padding: int | None, tmp_path: Path) -> None:
+    """torch gives it no gradient. ModernBERT has it among its last tokens, of which only those that occur are kept."""
+    encoder = Encoder.from_huggingface(made_checkpoint(kind, tmp_path))
+    whole = encoder.network.model.get_input_embeddings()
+    assert whole.padding_idx == encoder.tokenizer.padding_id
+    few = labelled(encoder, SENTENCES[:3], TOPICS[:3]).encoded
+    first, frame = encoder.tokenizer.first_word_id, encoder.network.frame
+    restriction = VocabularyRestriction(encoder.known_ids, first, few, frame=frame)
+    assert restriction.network(encoder.network).model.get_input_embeddings().padding_idx == padding
+    assert whole.padding_idx == encoder.tokenizer.padding_id
+
+
 def test_side_by_side_they_draw_as_alone() -> None:
     """Threads share torch's generator, from which a transformer's dropout draws."""
     texts, labels = topic_texts(60, seed=0)
