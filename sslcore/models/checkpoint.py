@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from sslcore.errors import UserError
 from sslcore.huggingface import folder_of
-from sslcore.models.architecture import BIDIRECTIONAL, CAUSAL, architecture_of, first_position
+from sslcore.models.architecture import BIDIRECTIONAL, CAUSAL, KINDS, architecture_of, first_position
 from sslcore.models.encoder import Encoder
 from sslcore.models.transformer import Pooling
 from sslcore.progress import Progress
@@ -79,16 +79,20 @@ def encoder_of(checkpoint: str | Path, pooling: Pooling | None, progress: Progre
 def _config(folder: Path, checkpoint: str | Path) -> Any:
     from transformers import AutoConfig
 
+    unreadable = f"{checkpoint} has no readable config.json"
     try:
         kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
-        if kind not in (*BIDIRECTIONAL, *CAUSAL):
-            raise UserError(
-                f"{checkpoint} is a model of kind {kind!r}; training can go on from {', '.join(BIDIRECTIONAL)} and "
-                f"{', '.join(CAUSAL)}"
-            )
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{unreadable}: {error}") from error
+    if kind not in KINDS:
+        raise UserError(
+            f"{checkpoint} is a model of kind {kind!r}; training can go on from {', '.join(BIDIRECTIONAL)} and "
+            f"{', '.join(CAUSAL)}"
+        )
+    try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{checkpoint} has no readable config.json: {error}") from error
+        raise UserError(f"{unreadable}: {error}") from error
 
 
 def _model(folder: Path, checkpoint: str | Path, config: Any) -> tuple[Any, set[str]]:
