@@ -80,26 +80,7 @@ def unigram(special: list[str]) -> Any:
     from tokenizers import Tokenizer as Made
     from tokenizers import models
 
-    longer = (
-        "▁s",
-        "▁wa",
-        "▁se",
-        "▁on",
-        "▁ha",
-        "ar",
-        "ve",
-        "ev",
-        "li",
-        "on",
-        "ay",
-        "in",
-        "er",
-        "st",
-        "ip",
-        "iv",
-        "ou",
-        "ce",
-    )
+    longer = ["▁s", "▁wa", "▁se", "▁on", "▁ha", "ar", "ve", "ev", "li", "on", "ay", "in", "er", "st", "ip"]
     pieces = [*longer, "▁", *map(chr, range(33, 127))]
     scored = [(piece, -4 - 0.05 * place) for place, piece in enumerate(pieces)]
     made = Made(models.Unigram([*((token, 0.0) for token in special), *scored], unk_id=special.index("<unk>")))
@@ -119,7 +100,7 @@ def tokenizer_of(kind: str) -> Any:
         # Hugging Face's trainer numbers its pieces by chance.
         learnt = WordPiece(vocabulary_size=512).trained(SENTENCES).get_vocab()
         pieces = sorted(learnt.keys() - set(SPECIAL_TOKENS), key=learnt.__getitem__)
-        vocabulary = {token: number for number, token in enumerate([*special, *pieces][:250])}
+        vocabulary = {token: number for number, token in enumerate([*special, *pieces])}
         made = Made(models.WordPiece(vocabulary, unk_token="[UNK]"))
         made.add_special_tokens(special)
         made.normalizer = normalizers.BertNormalizer()

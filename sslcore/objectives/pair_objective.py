@@ -85,8 +85,8 @@ class PairObjective(TransformerObjective):
         network = super().network(tokenizer, generator)
         if not network.tells_apart:
             raise UserError(
-                f"{self.kind} needs a model that tells two segments apart (type_vocab_size 2, as BERT has), this one's "
-                "is 1, as RoBERTa's: choose another checkpoint, or masked_lm"
+                f"{self.kind} needs a model that tells two segments apart (type_vocab_size 2, as BERT has), and "
+                f"{network.model.config.model_type} does not: choose another checkpoint, or masked_lm"
             )
         return network
 

@@ -1,6 +1,7 @@
 """What is frozen is computed once and gives what computing it at every pass gives, for every shape of rows."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,21 @@ def test_a_cached_run_learns_what_an_uncached_one_does(
     for name, tensor in uncached.network.state_dict().items():
         torch.testing.assert_close(cached.network.state_dict()[name], tensor, atol=1e-5, rtol=1e-4)
     assert not {"forward", "states"} & set(vars(cached.network.encoder))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not architecture.KINDS[kind].layers])
+def test_what_a_whole_encoder_gives_is_kept_where_layers_do_not_run_one_by_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = Encoder.from_huggingface(made_checkpoint(kind, tmp_path))
+    rows = labelled(encoder, SENTENCES[:64], [TOPICS["ship" in text] for text in SENTENCES[:64]])
+    with caplog.at_level(logging.INFO, "sslcore.finetuning"):
+        cached = tuned(encoder, rows, "encoder")
+    assert "computed once and kept" in caplog.text
+    monkeypatch.setattr(caching, "SHARE_OF_MEMORY", 0.0)
+    uncached = tuned(encoder, rows, "encoder")
+    for name, tensor in uncached.network.state_dict().items():
+        torch.testing.assert_close(cached.network.state_dict()[name], tensor, atol=1e-5, rtol=1e-4)
 
 
 def test_validation_rows_are_kept_too_and_a_frozen_layer_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
