@@ -10,7 +10,8 @@ anew for each seed: 30 of 48 to learn from, 6 to choose by, 12 to be asked.
 
 The plain baseline: of CoLA logistic regression on TF-IDF of one to three words; of STS-B the cosine of TF-IDF; of
 CoNLL-2003 logistic regression on a word, its shape and its neighbours; of XQuAD the sentence nearest to the question by
-TF-IDF. `frozen`, of STS-B, is the cosine of the encoder's vectors as they are. What FILE has already is not run again.
+TF-IDF. `frozen`, of STS-B, is the cosine of the encoder's vectors as they are. What FILE has already is not run again,
+so a precision has a FILE of its own.
 """
 
 import argparse
@@ -47,6 +48,7 @@ from sslcore.finetuning.shapes.tagging import Tagging
 from sslcore.finetuning.tuning import with_maximum_tokens
 from sslcore.models.encoder import Encoder
 from sslcore.randomness import torch_generator
+from sslcore.training.precision import Precision
 
 
 class Parts(NamedTuple):
@@ -212,10 +214,12 @@ TASKS: dict[str, Task] = {
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 
-def fine_tuned(task: Task, parts: Parts, encoder: Encoder, rate: float | None, seed: int) -> tuple[float, ...]:
+def fine_tuned(
+    task: Task, parts: Parts, encoder: Encoder, rate: float | None, precision: Precision, seed: int
+) -> tuple[float, ...]:
     shape, labels = task.shape, task.shape.labels_of(parts.train)
     config = preset("bert_small")
-    config = config.model_copy(update={"learning_rate": rate or config.learning_rate})
+    config = config.model_copy(update={"learning_rate": rate or config.learning_rate, "precision": precision})
     config = with_maximum_tokens(config, shape, encoder, parts.train, labels)
     train, validation, test = (
         shape.examples(part, encoder, labels, maximum_tokens=config.most_tokens) for part in parts
@@ -225,14 +229,16 @@ def fine_tuned(task: Task, parts: Parts, encoder: Encoder, rate: float | None, s
     return tuple(said[name] for name in task.metrics)
 
 
-def scores_of(who: str, task: Task, parts: Parts, checkpoint: Path, seed: int) -> tuple[float, ...]:
+def scores_of(
+    who: str, task: Task, parts: Parts, checkpoint: Path, precision: Precision, seed: int
+) -> tuple[float, ...]:
     encoder = Encoder.from_huggingface(checkpoint)
     if who in task.baselines:
         return task.baselines[who](parts, encoder)
     if who == "fine-tuned":
-        return fine_tuned(task, parts, encoder, None, seed)
+        return fine_tuned(task, parts, encoder, None, precision, seed)
     fresh = encoder.fresh(torch_generator(seed, "weights"))
-    return fine_tuned(task, parts, fresh, encoder.network.rate_from_scratch, seed)
+    return fine_tuned(task, parts, fresh, encoder.network.rate_from_scratch, precision, seed)
 
 
 def main() -> None:
@@ -241,6 +247,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--contenders", nargs="+", choices=["fine-tuned", "from scratch"])
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
@@ -252,7 +259,8 @@ def main() -> None:
 
             def scored(task: Task = task, who: str = who, seed: int = seed) -> dict[str, float]:
                 started = time.perf_counter()
-                scores = scores_of(who, task, task.parts(arguments.folder, seed), arguments.checkpoint, seed)
+                parts = task.parts(arguments.folder, seed)
+                scores = scores_of(who, task, parts, arguments.checkpoint, arguments.precision, seed)
                 return {**dict(zip(task.metrics, scores, strict=True)), "seconds": time.perf_counter() - started}
 
             kept.run(name, who, seed, scored)
