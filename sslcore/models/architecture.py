@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     separators: int = 1  # between the texts of a pair: RoBERTa has <s> a </s></s> b </s>
     causal: bool = False
     padded: bool = False  # its attention is its own, and takes sequences in padded blocks
-    fields: tuple[str, ...] = ()  # of its configuration that transformers asks for and does not declare
+    fields: tuple[str, ...] = ()  # of its configuration that transformers reads and does not declare
 
 
 ROBERTA = Kind(pooler=True, offset_positions=True, separators=2)
@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
     "camembert": ROBERTA,
     "electra": Kind(inputs=("embeddings", "embeddings_project"), as_bert=False),
     "distilbert": Kind(layers="transformer.layer", as_bert=False),
-    "modernbert": Kind(layers="layers", last="final_norm", as_bert=False),
+    "modernbert": Kind(layers="layers", last="final_norm", as_bert=False, fields=("global_attn_every_n_layers",)),
     "albert": Kind(layers=None, as_bert=False, pooler=True),
     "mpnet": Kind(layers=None, as_bert=False, pooler=True, offset_positions=True, separators=2, padded=True),
     "deberta-v2": Kind(
@@ -138,7 +138,9 @@ def _read(architecture: Architecture, vocabulary_size: int, ids: tuple[int, int,
             f"{', '.join(sorted(known - NOT_ARCHITECTURE))}"
         )
     try:
-        special = dict(zip(("pad_token_id", "bos_token_id", "eos_token_id"), ids, strict=True))
+        padding, begin, end = ids
+        special = {"pad_token_id": padding, "bos_token_id": begin, "eos_token_id": end}
+        special |= {name: id for name, id in (("cls_token_id", begin), ("sep_token_id", end)) if name in known}
         return AutoConfig.for_model(**{"vocab_size": vocabulary_size, **architecture, **special})
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise UserError(f"architecture: {' '.join(str(error).split())}") from error

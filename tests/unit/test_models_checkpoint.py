@@ -31,7 +31,7 @@ from sslcore.tokenization.pretrained import Pretrained
 from sslcore.tokenization.word_starts import WordStarts
 from sslcore.tokenization.words import Words
 from sslcore.training.continuing import check_taken_up
-from tests.checkpoints import KINDS, SENTENCES, SHAPE, TOKENIZERS, made_checkpoint
+from tests.checkpoints import KINDS, OWN, SENTENCES, SHAPE, TOKENIZERS, made_checkpoint
 
 TEXTS = ["The grey ship.", "harbour " * 6, "A quokka was seen in 2021; who saw it?", "naïve"]
 
@@ -297,6 +297,22 @@ def test_an_architecture_gives_full_control(checkpoints: dict[str, Path]) -> Non
     assert encoder.network.model.config.vocab_size == corpus.tokenizer.vocabulary_size
     with pytest.raises(ValueError, match="layers and architecture are both given"):
         MaskedLM(architecture=shape, layers=2)
+
+
+def test_any_kind_is_pretrained_from_random_weights(kind: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """The loss falls, and it is saved and read as it is."""
+    corpus = encoded(Encoder.from_huggingface(checkpoints[kind]), 8)
+    shape = {"model_type": kind, **SHAPE, **OWN.get(kind, {})}
+    objective = CausalLM if kind == "gpt2" else MaskedLM
+    fields: dict[str, Any] = {"maximum_tokens": 32, "batch_tokens": 512, "epochs": 4, "learning_rate": 5e-3}
+    losses: list[float] = []
+    encoder = sslcore.pretrain(
+        objective(architecture=shape, **fields), corpus, seed=0, on_metrics=lambda _, said: losses.append(said["loss"])
+    )
+    assert encoder.network.model.config.model_type == kind
+    assert losses[-1] < 0.8 * losses[0]
+    encoder.save(tmp_path)
+    np.testing.assert_array_equal(Encoder.load(tmp_path).encode(TEXTS), encoder.encode(TEXTS))
 
 
 def test_trained_on_it_still_exports(kind: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
