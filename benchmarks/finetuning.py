@@ -95,7 +95,7 @@ class Split(NamedTuple):
     labels: list[str]
 
 
-def split(data: Set, seed: int, rows: int) -> Split:
+def split(data: Set, seed: int, rows: int, test_rows: int) -> Split:
     labels = sorted(set(data.train_labels))
     places = {label: place for place, label in enumerate(labels)}
     order = np.random.default_rng(seed).permutation(len(data.train))[:rows]
@@ -104,7 +104,7 @@ def split(data: Set, seed: int, rows: int) -> Split:
     def of(chosen: np.ndarray) -> Rows:
         return Rows([data.train[i] for i in chosen], np.array([places[data.train_labels[i]] for i in chosen]))
 
-    test = Rows(data.test, np.array([places[label] for label in data.test_labels]))
+    test = Rows(data.test[:test_rows], np.array([places[label] for label in data.test_labels[:test_rows]]))
     return Split(of(order[held:]), of(order[:held]), test, labels)
 
 
@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=10**9, help="training rows at most")
+    parser.add_argument("--test-rows", type=int, default=10**9, help="at most; a few where seconds are what is asked")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--maximum-tokens", type=int, default=128)
@@ -220,7 +221,7 @@ def main() -> None:
         for seed, who in itertools.product(range(arguments.seeds), arguments.contenders):
 
             def scored(data: Set = data, who: str = who, seed: int = seed) -> dict[str, float]:
-                rows = split(data, seed, arguments.rows)
+                rows = split(data, seed, arguments.rows, arguments.test_rows)
                 prediction, seconds = CONTENDERS[who](rows, arguments.checkpoint, arguments, seed)
                 return {
                     "accuracy": float(np.mean(prediction == rows.test.classes)),
